@@ -1,0 +1,1 @@
+//! Agents: the deterministic core, and the live shell that drives it.

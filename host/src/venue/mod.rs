@@ -1,0 +1,40 @@
+//! Venues: what can be asked of one, what it can answer, and what its contract promises.
+
+mod outcome;
+mod request;
+
+pub use outcome::{OrderChange, OrderUpdate, Outcome, Reply};
+pub use request::{ByteBody, EncodeError, Operation, PlaceOrder, Request, RequestKind, VenueProfile};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A future that a venue returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The pure half of a venue: writes request bodies and knows the contract. The core calls it.
+pub trait Dialect: Send + Sync {
+    /// What the venue promises.
+    fn profile(&self) -> &VenueProfile;
+
+    /// The exact bytes to send for an operation. They are journaled before they are sent and never written again.
+    ///
+    /// # Errors
+    /// When a number does not fit the venue's format.
+    fn encode(&self, operation: &Operation) -> Result<ByteBody, EncodeError>;
+}
+
+/// The half of a venue that does I/O. The shell calls it; it never retries and never decides.
+pub trait Venue: Send + Sync {
+    /// Sends one request once, within the profile's timeout, and says what is known afterwards.
+    fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Reply>;
+
+    /// Asks what became of an order, by the key it was placed under.
+    fn query<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Reply>;
+
+    /// Every change of the account's orders after a sequence number, oldest first, bounded by the venue.
+    fn updates<'a>(
+        &'a self,
+        after: u64,
+    ) -> BoxFuture<'a, Result<Vec<OrderUpdate>, crate::resilience::Failure>>;
+}

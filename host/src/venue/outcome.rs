@@ -1,0 +1,88 @@
+//! What a venue can answer, and what is known when it does not.
+
+use crate::market::{Lots, Money, PriceTicks};
+use crate::orders::IntentKey;
+use crate::resilience::Failure;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One change of an order, as the venue reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderUpdate {
+    /// The venue's number of the change, strictly increasing per account. The same change always has the same number.
+    pub sequence: u64,
+    /// The key under which the order was placed.
+    pub key: IntentKey,
+    /// What changed.
+    pub change: OrderChange,
+}
+
+/// What can happen to an order at a venue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderChange {
+    /// The venue has it.
+    Accepted,
+    /// Some or all of it was executed.
+    Filled {
+        /// How much, positive.
+        quantity: Lots,
+        /// At what price.
+        price: PriceTicks,
+        /// How much still works.
+        leaves: Lots,
+        /// What the venue charged; negative for a rebate.
+        fee: Money,
+        /// Whether it rested before.
+        maker: bool,
+    },
+    /// Its terms are now these.
+    Amended {
+        /// What still works.
+        leaves: Lots,
+        /// Its limit.
+        limit: Option<PriceTicks>,
+    },
+    /// It is gone; what was not filled will not be.
+    Cancelled,
+    /// It ran out of time.
+    Expired,
+    /// The venue refused it.
+    Rejected {
+        /// The venue's code.
+        code: String,
+        /// The venue's words.
+        detail: String,
+    },
+}
+
+/// What is known after one request or query. The type keeps "nobody knows" apart from "no".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[must_use]
+pub enum Outcome {
+    /// The venue did what was asked. `updates` is everything that happened to the order so far, oldest first.
+    Done {
+        /// Changes of the order.
+        updates: Vec<OrderUpdate>,
+    },
+    /// The venue answered no, definitely: it was not done and will not be.
+    Refused(Failure),
+    /// It provably was not done; it may be sent again.
+    NotSent(Failure),
+    /// Nobody knows. Only the venue can say, by a query or by the same key sent again.
+    Ambiguous(Failure),
+    /// A query only: the venue has never seen this key.
+    Unknown,
+}
+
+/// One answer, with what the resilience policies need to know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// What is known.
+    pub outcome: Outcome,
+    /// From the first byte out to the last byte in, or to giving up.
+    pub latency: Duration,
+    /// How long the venue asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
