@@ -5,7 +5,8 @@ mod event;
 mod intent;
 mod key;
 
+pub use crate::resilience::Mode;
 pub use books::{Books, BooksError, Holding, WorkingOrder};
-pub use event::{Mode, RejectReason, StrategyEvent};
+pub use event::{RejectReason, StrategyEvent};
 pub use intent::{AmendOrder, NewOrder, OrderId, OrderIntent, OrderKind, OrderOptions, Side, TimeInForce};
 pub use key::{AgentName, Digest, IntentKey, KeyError, Slot};
