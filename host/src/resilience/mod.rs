@@ -1,7 +1,22 @@
 //! What happens when something fails: one policy a module, each a pure state machine that takes `now`.
 
+mod breaker;
+mod budget;
 mod failure;
+mod limiter;
 mod mode;
+mod permille;
+mod retry;
+mod retry_after;
 
+pub use breaker::{
+    Breaker, BreakerConfig, BreakerState, BreakerStats, Permit, Refused, RefusedBecause, Traffic, Transition,
+    Verdict, verdict_of, verdict_of_status,
+};
+pub use budget::{BudgetConfig, Retry, RetryBudget};
 pub use failure::{Class, Classified, Failure, Phase};
+pub use limiter::{Limiter, LimiterConfig};
 pub use mode::Mode;
+pub use permille::{Permille, PermilleError};
+pub use retry::{Attempts, Decision, Exhausted, RetryConfig, full_jitter, never_retried};
+pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after};
