@@ -3,6 +3,7 @@
 mod breaker;
 mod budget;
 mod failure;
+mod gate;
 mod limiter;
 mod mode;
 mod permille;
@@ -15,6 +16,7 @@ pub use breaker::{
 };
 pub use budget::{BudgetConfig, Retry, RetryBudget};
 pub use failure::{Class, Classified, Failure, Phase};
+pub use gate::{Gate, GateConfig, GateStats, Refusal, RefusalReason};
 pub use limiter::{Limiter, LimiterConfig};
 pub use mode::Mode;
 pub use permille::{Permille, PermilleError};
