@@ -3,6 +3,7 @@
 mod books;
 mod event;
 mod intent;
+pub mod journal;
 mod key;
 
 pub use books::{Books, BooksError, Holding, WorkingOrder};
