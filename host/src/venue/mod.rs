@@ -1,11 +1,22 @@
 //! Venues: what can be asked of one, what it can answer, and what its contract promises.
+//!
+//! * [`http`]: the venue of kind `http`, one order a `POST` under an idempotency key.
+//! * [`feed`]: prices polled from a venue.
 
+pub mod feed;
+pub mod http;
+mod number;
 mod outcome;
 mod request;
+mod secret;
+#[cfg(test)]
+mod tests;
 
-pub use outcome::{OrderChange, OrderUpdate, Outcome, Reply};
+pub use outcome::{OrderChange, OrderUpdate, Outcome, Reply, RetryAfterHeader, UpdatesPage};
 pub use request::{ByteBody, EncodeError, Operation, PlaceOrder, Request, RequestKind, VenueProfile};
+pub use secret::{KeySource, Secret, SecretError};
 
+use crate::resilience::Failure;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -32,9 +43,9 @@ pub trait Venue: Send + Sync {
     /// Asks what became of an order, by the key it was placed under.
     fn query<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Reply>;
 
-    /// Every change of the account's orders after a sequence number, oldest first, bounded by the venue.
-    fn updates<'a>(
-        &'a self,
-        after: u64,
-    ) -> BoxFuture<'a, Result<Vec<OrderUpdate>, crate::resilience::Failure>>;
+    /// The changes of the account's orders after a sequence number, oldest first, one page of them.
+    fn updates<'a>(&'a self, after: u64) -> BoxFuture<'a, Result<UpdatesPage, Failure>>;
+
+    /// A read that changes nothing and needs the key: the breaker's probe.
+    fn probe<'a>(&'a self) -> BoxFuture<'a, Result<(), Failure>>;
 }
