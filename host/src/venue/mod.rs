@@ -1,12 +1,14 @@
 //! Venues: what can be asked of one, what it can answer, and what its contract promises.
 //!
 //! * [`http`]: the venue of kind `http`, one order a `POST` under an idempotency key.
+//! * [`paper`]: a real HTTP server with its own matching and its own ledger, which speaks that contract.
 //! * [`feed`]: prices polled from a venue.
 
 pub mod feed;
 pub mod http;
 mod number;
 mod outcome;
+pub mod paper;
 mod request;
 mod secret;
 #[cfg(test)]
