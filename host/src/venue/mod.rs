@@ -2,8 +2,10 @@
 //!
 //! * [`http`]: the venue of kind `http`, one order a `POST` under an idempotency key.
 //! * [`paper`]: a real HTTP server with its own matching and its own ledger, which speaks that contract.
+//! * [`chaos`]: a proxy on loopback that stands between the two and injects faults.
 //! * [`feed`]: prices polled from a venue.
 
+pub mod chaos;
 pub mod feed;
 pub mod http;
 mod number;

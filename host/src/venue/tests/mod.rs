@@ -28,3 +28,6 @@ pub(in crate::venue) fn key(call: u64) -> IntentKey {
     Slot { agent: &agent, incarnation: 1, plugin: Digest::of(b"plugin"), call, index: 0 }.key()
 }
 
+mod orders;
+mod proxy;
+mod setup;
