@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod config;
 pub mod market;
 pub mod orders;
 pub mod plugin;

@@ -1,1 +1,4 @@
 //! Agents: the deterministic core, and the live shell that drives it.
+
+pub mod core;
+pub mod live;

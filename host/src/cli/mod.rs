@@ -1,8 +1,107 @@
-//! The command line.
+//! The command line: one file per command, and what they share.
 
+mod checkpoint;
+mod demo;
+mod dlq;
+mod inspect;
+mod journal;
+mod output;
+mod report;
+mod run;
+mod settle;
+mod venue;
+
+use clap::{Parser, Subcommand};
+use output::{CliError, Format, Output};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Runs trading strategies that somebody else wrote: sandboxed, with an order path that loses and repeats nothing.
+#[derive(Parser)]
+#[command(name = "ringfence", version, max_term_width = 100)]
+struct Cli {
+    /// How facts are printed; with json the last line of the output is one JSON object.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    format: Format,
+    /// What is logged to standard error, such as `warn` or `ringfence=debug,strategy=info`. Without it: warnings
+    /// of the host and errors of strategies; for the demo, which has plenty of both, nothing.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run three agents, one of them faulty, through injected failures on 20 years of daily bars, and check the books.
+    Demo(demo::Args),
+    /// Run the agents of a configuration.
+    Run(run::Args),
+    /// Show what a component is, what it needs, and whether this host takes it.
+    Inspect(inspect::Args),
+    /// Look at dead letters, send them again, or close them. The host must not be running.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Look at checkpoint files.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
+    /// Look at the journal.
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// Venues to test against.
+    #[command(subcommand)]
+    Venue(venue::Command),
+}
+
+/// Where the state of a host is: a configuration, or the folder itself.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct StateArgs {
+    /// Configuration whose `data_dir` is meant.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder itself.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    fn data_dir(&self) -> Result<PathBuf, CliError> {
+        let dir = match (&self.data_dir, &self.config) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(config)) => crate::config::Config::load(config)?.data_dir,
+            (None, None) => PathBuf::from("."),
+        };
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        Err(CliError::input(
+            "no_data_dir",
+            format!("{} is no folder; give the data_dir of a host that has run", dir.display()),
+        ))
+    }
+}
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let out = Output::new(cli.format);
+    let quiet = matches!(cli.command, Command::Demo(_));
+    let filter = cli.log.as_deref().unwrap_or(if quiet { "off" } else { "warn,strategy=error" });
+    if let Err(error) = output::start_log(filter) {
+        return out.fail(&error);
+    }
+    let outcome = match cli.command {
+        Command::Demo(args) => demo::run(&args, &out),
+        Command::Run(args) => run::run(&args, &out),
+        Command::Inspect(args) => inspect::run(&args, &out),
+        Command::Dlq(command) => dlq::run(&command, &out),
+        Command::Checkpoint(command) => checkpoint::run(&command, &out),
+        Command::Journal(command) => journal::run(&command, &out),
+        Command::Venue(command) => venue::run(&command, &out),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => out.fail(&error),
+    }
 }

@@ -96,7 +96,7 @@ pub enum InstrumentError {
 }
 
 /// The widest step count that crosses the sandbox: leaves room for sums without overflow.
-const STEPS_MAX: i64 = 1 << 62;
+pub(super) const STEPS_MAX: i64 = 1 << 62;
 
 impl Instrument {
     /// Checks the instrument itself.

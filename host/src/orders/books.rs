@@ -3,7 +3,7 @@
 //! Cash and quantities are exact. Cost and realised profit use the average-cost method; the division by
 //! the position's size is the one place that rounds, to 28 digits, and equity does not depend on it.
 
-use super::{OrderId, Side};
+use super::{NewOrder, OrderId, Side};
 use crate::market::{InstrumentId, Instruments, Lots, Money, PriceTicks, Tick};
 use crate::resilience::{Class, Classified};
 use rust_decimal::Decimal;
@@ -37,6 +37,19 @@ pub struct WorkingOrder {
     pub limit: Option<PriceTicks>,
     /// Whether it can only reduce a position.
     pub reduce_only: bool,
+}
+
+impl WorkingOrder {
+    /// An order of which this much can still be filled.
+    pub const fn of(terms: &NewOrder, leaves: Lots) -> Self {
+        Self {
+            instrument: terms.instrument,
+            side: terms.side,
+            leaves,
+            limit: terms.kind.limit(),
+            reduce_only: terms.options.reduce_only,
+        }
+    }
 }
 
 /// Cash, positions and working orders of one agent.

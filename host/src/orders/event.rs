@@ -2,40 +2,8 @@
 
 use super::{OrderId, Side};
 use crate::market::{InstrumentId, Lots, Money, PriceTicks};
+use crate::resilience::Mode;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// What the host lets an agent do, from most to least. The order of the cases is the order of restriction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Everything the risk gate allows.
-    Full,
-    /// Cancels and reduce-only orders.
-    ReadOnly,
-    /// The strategy runs; its intents are journaled as suppressed.
-    Observation,
-    /// Cancel, close what may be closed, checkpoint, stop. Latched.
-    Shutdown,
-}
-
-impl Mode {
-    /// The lower-case name used in logs, metrics and files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::ReadOnly => "read-only",
-            Self::Observation => "observation",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Why an intent was refused; the cases of WIT `reject-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -78,6 +78,17 @@ impl OrderKind {
             Self::Market | Self::Stop(_) => None,
         }
     }
+
+    /// The same condition with another limit, when one is given.
+    pub const fn with_limit(self, limit: Option<PriceTicks>) -> Self {
+        match (self, limit) {
+            (kind, None) => kind,
+            (Self::Market | Self::Limit(_), Some(limit)) => Self::Limit(limit),
+            (Self::Stop(trigger) | Self::StopLimit { trigger, .. }, Some(limit)) => {
+                Self::StopLimit { trigger, limit }
+            }
+        }
+    }
 }
 
 /// Options of an order.

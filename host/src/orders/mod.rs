@@ -1,11 +1,21 @@
-//! Orders: what a strategy asks for, the key of each intent, and the books.
+//! Orders: what a strategy asks for, the key of each intent, the risk gate, the books and the journal.
 
 mod books;
 mod event;
 mod intent;
+pub mod journal;
 mod key;
+mod ledger;
+mod record;
+mod risk;
+mod sendable;
 
+pub use crate::resilience::Mode;
 pub use books::{Books, BooksError, Holding, WorkingOrder};
-pub use event::{Mode, RejectReason, StrategyEvent};
+pub use event::{RejectReason, StrategyEvent};
 pub use intent::{AmendOrder, NewOrder, OrderId, OrderIntent, OrderKind, OrderOptions, Side, TimeInForce};
 pub use key::{AgentName, Digest, IntentKey, KeyError, Slot};
+pub use ledger::{Applied, FailedAttempt, Intent, IntentState, Ledger, LedgerError, Order, actions};
+pub use record::{Action, Decided, Decision, Entry, ExpiredBecause, Origin, Record, RecordError, Verdict};
+pub use risk::{Approved, Refusal, RiskCode, RiskGate, RiskLimits, RiskView};
+pub use sendable::Sendable;

@@ -170,17 +170,14 @@ pub struct Services {
     pub now: UnixNanos,
     /// Log lines and metrics; not undone when a call fails, since they say why.
     pub telemetry: Telemetry,
-    kv: Kv,
-    random: SplitMix64,
-    timers: BTreeMap<u32, UnixNanos>,
+    memory: Memory,
     pending: Pending,
+    changed: bool,
 }
 
-/// The part of the services that a checkpoint keeps.
+/// What a strategy keeps with the host: survives a restart, and a failed call does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServicesState {
-    /// Books.
-    pub books: Books,
+pub struct Memory {
     /// Small durable values.
     pub kv: Kv,
     /// Where the random stream stands.
@@ -195,22 +192,20 @@ impl Services {
 
     /// Fresh services.
     pub fn new(books: Books, instruments: Arc<Instruments>, seed: u64) -> Self {
-        let state =
-            ServicesState { books, kv: Kv::default(), random: SplitMix64(seed), timers: BTreeMap::new() };
-        Self::restore(state, instruments)
+        let memory = Memory { kv: Kv::default(), random: SplitMix64(seed), timers: BTreeMap::new() };
+        Self::restore(books, memory, instruments)
     }
 
-    /// Services as a checkpoint left them.
-    pub fn restore(state: ServicesState, instruments: Arc<Instruments>) -> Self {
+    /// Services as an earlier run left them.
+    pub fn restore(books: Books, memory: Memory, instruments: Arc<Instruments>) -> Self {
         Self {
-            books: state.books,
+            books,
             instruments,
             now: UnixNanos(0),
             telemetry: Telemetry::default(),
-            kv: state.kv,
-            random: state.random,
-            timers: state.timers,
+            memory,
             pending: Pending::default(),
+            changed: false,
         }
     }
 
@@ -219,21 +214,26 @@ impl Services {
         Self::new(Books::default(), Arc::default(), 0)
     }
 
-    /// What a checkpoint keeps.
-    pub fn state(&self) -> ServicesState {
-        ServicesState {
-            books: self.books.clone(),
-            kv: self.kv.clone(),
-            random: self.random,
-            timers: self.timers.clone(),
-        }
+    /// What the strategy keeps with the host.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The memory, when a call has changed it since this was last asked.
+    pub fn take_changed(&mut self) -> Option<Memory> {
+        std::mem::take(&mut self.changed).then(|| self.memory.clone())
+    }
+
+    /// Puts back a memory from the journal.
+    pub fn set_memory(&mut self, memory: Memory) {
+        self.memory = memory;
     }
 
     /// A small durable value, as this call sees it.
     pub fn kv_get(&self, key: &str) -> Option<&[u8]> {
         match self.pending.kv.get(key) {
             Some(change) => change.as_ref().map(|value| value.as_slice()),
-            None => self.kv.entries.get(key).map(|value| value.as_slice()),
+            None => self.memory.kv.entries.get(key).map(|value| value.as_slice()),
         }
     }
 
@@ -253,7 +253,7 @@ impl Services {
             .map(|(k, v)| k.len() + v.as_ref().map_or(0, |v| v.len()))
             .sum();
         // Counts a value that replaces another twice: a bound that is never exceeded needs no exact sum.
-        if self.kv.bytes() + pending + key.len() + value.len() > Kv::BYTES_MAX {
+        if self.memory.kv.bytes() + pending + key.len() + value.len() > Kv::BYTES_MAX {
             return Err(KvError::Quota);
         }
         self.pending.kv.insert(key.to_owned(), Some(value.into()));
@@ -274,13 +274,13 @@ impl Services {
 
     /// The next number of the strategy's random stream.
     pub fn random_next(&mut self) -> u64 {
-        self.pending.random.get_or_insert(self.random).next_u64()
+        self.pending.random.get_or_insert(self.memory.random).next_u64()
     }
 
     /// Sets a timer when the call succeeds. Returns whether there was room for it.
     pub fn set_timer(&mut self, id: u32, at: UnixNanos) -> bool {
-        let room =
-            self.timers.contains_key(&id) || self.timers.len() + self.pending.timers.len() < Self::TIMERS_MAX;
+        let room = self.memory.timers.contains_key(&id)
+            || self.memory.timers.len() + self.pending.timers.len() < Self::TIMERS_MAX;
         if room {
             self.pending.timers.push((id, Some(at)));
         }
@@ -298,33 +298,36 @@ impl Services {
 
     /// The earliest timer that is set.
     pub fn next_timer(&self) -> Option<(u32, UnixNanos)> {
-        self.timers.iter().map(|(id, at)| (*id, *at)).min_by_key(|(id, at)| (*at, *id))
+        self.memory.timers.iter().map(|(id, at)| (*id, *at)).min_by_key(|(id, at)| (*at, *id))
     }
 
     /// Takes out the earliest timer that is due.
     pub fn take_due_timer(&mut self, now: UnixNanos) -> Option<u32> {
         let (id, at) = self.next_timer()?;
         (at <= now).then(|| {
-            self.timers.remove(&id);
+            self.memory.timers.remove(&id);
+            self.changed = true;
             id
         })
     }
 
     /// Makes the changes of a successful call permanent.
     pub fn commit(&mut self) {
+        self.changed |=
+            self.pending.random.is_some() || !self.pending.kv.is_empty() || !self.pending.timers.is_empty();
         if let Some(random) = self.pending.random.take() {
-            self.random = random;
+            self.memory.random = random;
         }
         for (key, change) in std::mem::take(&mut self.pending.kv) {
             match change {
-                Some(value) => self.kv.entries.insert(key, value),
-                None => self.kv.entries.remove(&key),
+                Some(value) => self.memory.kv.entries.insert(key, value),
+                None => self.memory.kv.entries.remove(&key),
             };
         }
         for (id, at) in self.pending.timers.drain(..) {
             match at {
-                Some(at) => self.timers.insert(id, at),
-                None => self.timers.remove(&id),
+                Some(at) => self.memory.timers.insert(id, at),
+                None => self.memory.timers.remove(&id),
             };
         }
     }

@@ -140,7 +140,7 @@ pub enum TrapKind {
     Stack,
     /// Too many, or forbidden, calls into the host.
     HostCalls,
-    /// It returned more than a call may return.
+    /// It returned more than a call may return, or what is no value of the contract.
     Output,
     /// The component panicked or executed an invalid instruction.
     Unreachable,
@@ -181,11 +181,18 @@ pub enum CallError {
     /// The instance trapped before and was not replaced.
     #[error("the strategy instance is dead since an earlier trap")]
     Dead,
+    /// The host did not make the call: it cannot end one that takes too long, or has no way to say what it
+    /// has to say. The strategy is as it was.
+    #[error("the sandbox refused the call: {0}")]
+    Refused(String),
 }
 
 impl Classified for CallError {
     fn class(&self) -> Class {
-        Class::Logic
+        match self {
+            Self::Fault(_) | Self::Trap { .. } | Self::Dead => Class::Logic,
+            Self::Refused(_) => Class::Resource,
+        }
     }
 
     fn code(&self) -> &'static str {
@@ -202,6 +209,7 @@ impl Classified for CallError {
                 TrapKind::Other => "trap_other",
             },
             Self::Dead => "strategy_dead",
+            Self::Refused(_) => "strategy_call_refused",
         }
     }
 }

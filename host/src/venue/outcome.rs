@@ -83,6 +83,29 @@ pub struct Reply {
     pub outcome: Outcome,
     /// From the first byte out to the last byte in, or to giving up.
     pub latency: Duration,
-    /// How long the venue asks to be left alone.
-    pub retry_after: Option<Duration>,
+    /// How long the venue asks to be left alone, in its own words.
+    pub retry_after: Option<RetryAfterHeader>,
+}
+
+/// A `Retry-After` header as the venue sent it. What it means is decided by a policy that knows the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryAfterHeader {
+    /// Its value: seconds, an HTTP date, or anything else that a venue may say.
+    pub value: String,
+    /// The reply's `Date`, against which a date in `value` is measured, since the venue's clock may be off.
+    pub date: Option<String>,
+}
+
+/// One page of the changes of an account's orders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatesPage {
+    /// The changes, oldest first.
+    pub updates: Vec<OrderUpdate>,
+    /// Everything up to this sequence number is in this page or an earlier one; ask after it next time.
+    pub through: u64,
+    /// Whether the venue has more.
+    pub more: bool,
+    /// Changes left out because the order has no key of ours or an instrument of ours: somebody else
+    /// trades on the same account.
+    pub foreign: u64,
 }

@@ -1,0 +1,50 @@
+//! The core under test: one [`rig::Rig`] drives it through every shell's part of the contract, against a
+//! venue whose ledger shares nothing with the host but the wire types.
+
+mod checks;
+mod durability;
+mod exhaustive;
+mod inquiries;
+mod letters;
+mod lifecycle;
+mod modes;
+mod orders;
+mod retries;
+mod rig;
+mod runaway;
+mod script;
+mod swarm;
+mod venue;
+
+use crate::market::{InstrumentId, Lots, PriceTicks};
+use crate::orders::{NewOrder, OrderId, OrderIntent, OrderKind, OrderOptions, Side, TimeInForce};
+use rig::Rig;
+use script::Step;
+use venue::Fault;
+
+const X: InstrumentId = InstrumentId(0);
+
+fn order(id: u64, side: Side, lots: i64, kind: OrderKind) -> NewOrder {
+    NewOrder {
+        id: OrderId(id),
+        instrument: X,
+        side,
+        quantity: Lots(lots),
+        kind,
+        tif: TimeInForce::Gtc,
+        options: OrderOptions::default(),
+        tag: 0,
+    }
+}
+
+fn buy(id: u64, lots: i64) -> OrderIntent {
+    OrderIntent::Submit(order(id, Side::Buy, lots, OrderKind::Market))
+}
+
+fn sell(id: u64, lots: i64) -> OrderIntent {
+    OrderIntent::Submit(order(id, Side::Sell, lots, OrderKind::Market))
+}
+
+fn bid(id: u64, lots: i64, price: i64) -> OrderIntent {
+    OrderIntent::Submit(order(id, Side::Buy, lots, OrderKind::Limit(PriceTicks(price))))
+}

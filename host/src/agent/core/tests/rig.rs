@@ -1,0 +1,547 @@
+//! The shell's part of the contract, in memory: a clock, a journal of bytes, checkpoints, a wire with
+//! faults. It can kill the core between any two effects and start it again from what was durable.
+
+use super::script::{Scripted, Step};
+use super::venue::{Fault, SimVenue, TestDialect, failure};
+use crate::agent::core::*;
+use crate::market::{CheckConfig, Instrument, InstrumentKind, Instruments, Lots, PriceTicks};
+use crate::orders::{Action, Digest, IntentState, RiskLimits, StrategyEvent, Verdict};
+use crate::resilience::{
+    BudgetConfig, DegradationConfig, Gate, GateConfig, LimiterConfig, Phase, RetryConfig, SharedGate,
+    Verdict as BreakerVerdict,
+};
+use crate::venue::{Outcome, Reply, Request, RetryAfterHeader};
+use std::num::NonZeroU32;
+
+const MS: u64 = 1_000_000;
+/// Wall time at the start of a test.
+const EPOCH: u64 = 1_700_000_000_000 * MS;
+
+pub(super) struct Rig {
+    pub(super) config: CoreConfig,
+    pub(super) gate_config: GateConfig,
+    pub(super) now: Now,
+    pub(super) core: Option<Core>,
+    pub(super) strategy: Scripted,
+    pub(super) venue: SimVenue,
+    gate: SharedGate,
+    /// Durable records as they are read back from their bytes; record number n is at n - 1.
+    pub(super) journal: Vec<Entry>,
+    /// Written, and not yet durable.
+    pub(super) unsynced: Vec<Vec<u8>>,
+    pub(super) checkpoints: Vec<Snapshot>,
+    pub(super) checkpoint_fails: bool,
+    /// Whether the test says when records become durable.
+    pub(super) hold_acks: bool,
+    events: VecDeque<Event>,
+    /// What happens at a moment to come.
+    later: Vec<(MonoNanos, Later)>,
+    /// One per attempt; `Delivered` when there are none left.
+    pub(super) faults: VecDeque<Fault>,
+    /// One per question; an answer comes at once when there are none left.
+    pub(super) query_faults: VecDeque<QueryFault>,
+    /// Whether no question gets through.
+    pub(super) queries_lost: bool,
+    /// What was asked about, and when.
+    pub(super) queries: Vec<(IntentKey, MonoNanos)>,
+    /// Requests as they left, with their attempt.
+    pub(super) sent: Vec<(Request, u32, MonoNanos)>,
+    pub(super) letters: Vec<Letter>,
+    pub(super) alerts: Vec<String>,
+    pub(super) stopped: bool,
+    pub(super) effects: u64,
+    /// The effect before which the core dies.
+    pub(super) kill_at: Option<u64>,
+    seq: u64,
+    /// The mode as it was before the step whose effects are performed.
+    mode: Mode,
+}
+
+/// What becomes of one question on its way.
+#[derive(Clone, Debug)]
+pub(super) enum QueryFault {
+    Answered,
+    Lost,
+    /// The venue looks at once, and its answer takes this long.
+    Slow(Duration),
+}
+
+enum Later {
+    Tell(Event),
+    Arrive(Request),
+}
+
+pub(super) fn instruments() -> Instruments {
+    Instruments::new(vec![Instrument {
+        symbol: "X".into(),
+        venue: "sim".into(),
+        kind: InstrumentKind::Spot,
+        quote_currency: "USD".into(),
+        multiplier: Decimal::ONE,
+        tick_size: Decimal::ONE,
+        lot_size: Decimal::ONE,
+        min_lots: Lots(1),
+        max_lots: Lots(1_000),
+    }])
+    .unwrap()
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut CoreConfig, &mut GateConfig)) -> Self {
+        let many = NonZeroU32::new(10_000).unwrap();
+        let mut config = CoreConfig {
+            name: "agent".parse().unwrap(),
+            incarnation: 1,
+            plugin: Digest::of(b"component"),
+            instruments: Arc::new(instruments()),
+            settings: Vec::new(),
+            cash: Money::new(1_000_000.into()),
+            seed: 7,
+            run_id: 1,
+            live: true,
+            time: TimeSource::Wall,
+            risk: RiskLimits { orders_per_second_max: many, ..RiskLimits::default() },
+            retry: RetryConfig::default(),
+            degradation: DegradationConfig::default(),
+            limits: CoreLimits::default(),
+            on_halt: FailAction::Cancel,
+            on_stop: FailAction::Cancel,
+        };
+        let mut gate_config = GateConfig {
+            limiter: LimiterConfig { calls_per_second: many, burst_calls: many },
+            budget: BudgetConfig { tokens_max: 100_000, ..BudgetConfig::default() },
+            ..GateConfig::default()
+        };
+        change(&mut config, &mut gate_config);
+        let mut rig = Self {
+            gate: SharedGate::new(Gate::new(gate_config, 1)),
+            config,
+            gate_config,
+            now: Now { mono: MonoNanos(0), wall: UnixNanos(EPOCH) },
+            core: None,
+            strategy: Scripted::default(),
+            venue: SimVenue::at(100),
+            journal: Vec::new(),
+            unsynced: Vec::new(),
+            checkpoints: Vec::new(),
+            checkpoint_fails: false,
+            hold_acks: false,
+            events: VecDeque::new(),
+            later: Vec::new(),
+            faults: VecDeque::new(),
+            query_faults: VecDeque::new(),
+            queries_lost: false,
+            queries: Vec::new(),
+            sent: Vec::new(),
+            letters: Vec::new(),
+            alerts: Vec::new(),
+            stopped: false,
+            effects: 0,
+            kill_at: None,
+            seq: 0,
+            mode: Mode::Full,
+        };
+        rig.start();
+        rig.run();
+        rig
+    }
+
+    fn parts(&self, strategy: Scripted) -> Parts {
+        Parts {
+            strategy: Box::new(strategy),
+            dialect: Arc::new(TestDialect::new()),
+            gate: Box::new(self.gate.clone()),
+            check: CheckConfig::default(),
+        }
+    }
+
+    pub(super) fn core(&self) -> &Core {
+        self.core.as_ref().unwrap()
+    }
+
+    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.journal.iter().map(|entry| &entry.record)
+    }
+
+    /// Starts from the newest checkpoint and the journal.
+    pub(super) fn start(&mut self) {
+        let checkpoint = self.checkpoints.last().cloned();
+        self.start_from(checkpoint.as_ref());
+    }
+
+    pub(super) fn try_recover(
+        &self,
+        strategy: Scripted,
+        checkpoint: Option<&Snapshot>,
+    ) -> Result<Core, RecoverError> {
+        let state = checkpoint.map(|snapshot| State::decode(&self.config.name, &snapshot.payload).unwrap());
+        let parts = self.parts(strategy);
+        Core::recover(self.config.clone(), parts, state, &self.journal, self.now)
+    }
+
+    pub(super) fn start_from(&mut self, checkpoint: Option<&Snapshot>) {
+        assert!(self.core.is_none(), "the core still runs");
+        self.gate = SharedGate::new(Gate::new(self.gate_config, 1));
+        let mut core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
+        self.stopped = false;
+        let mut out = Vec::new();
+        core.start(self.now, &mut out);
+        self.core = Some(core);
+        self.perform(out);
+    }
+
+    /// The process dies: what was not durable is on the disk up to some record, or not at all.
+    pub(super) fn kill(&mut self, unsynced_kept: usize) {
+        self.core = None;
+        self.events.clear();
+        self.later.retain(|(_, later)| matches!(later, Later::Arrive(_)));
+        let mut unsynced = std::mem::take(&mut self.unsynced);
+        unsynced.truncate(unsynced_kept);
+        self.journal.extend(unsynced.iter().map(|bytes| Entry::decode(0, bytes).unwrap()));
+        self.kill_at = None;
+    }
+
+    pub(super) fn step(&mut self, event: Event) {
+        let Some(core) = self.core.as_mut() else { return };
+        let mut out = Vec::new();
+        self.mode = core.mode();
+        core.step(self.now, event, &mut out);
+        self.perform(out);
+    }
+
+    /// Everything that is ready to happen now.
+    pub(super) fn run(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            if let Event::Journaled(_) = event {
+                self.sync();
+            }
+            self.step(event);
+        }
+    }
+
+    fn sync(&mut self) {
+        for bytes in std::mem::take(&mut self.unsynced) {
+            self.journal.push(Entry::decode(0, &bytes).unwrap());
+        }
+    }
+
+    /// Makes everything durable, and tells the core.
+    pub(super) fn ack(&mut self) {
+        self.sync();
+        let number = self.journal.len() as u64;
+        self.step(Event::Journaled(number));
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.effects += 1;
+            if self.kill_at == Some(self.effects) {
+                self.core = None;
+                return;
+            }
+            self.perform_one(effect);
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Journal(entry) => {
+                let written = (self.journal.len() + self.unsynced.len()) as u64;
+                assert_eq!(entry.number, written + 1, "records are numbered without a gap");
+                self.unsynced.push(entry.encode().unwrap());
+                if !self.hold_acks {
+                    self.events.push_back(Event::Journaled(entry.number));
+                }
+            }
+            Effect::Send { request, attempt } => self.send(Request::clone(&request), attempt),
+            Effect::Query { request, number } => self.query(&request, number),
+            Effect::Checkpoint(snapshot) => {
+                let durable = self.journal.len() as u64;
+                assert_eq!(snapshot.number, durable, "a checkpoint holds what is durable and no more");
+                let outcome = if self.checkpoint_fails {
+                    Err(Failure::new(Class::Resource, "disk_full", Phase::Done, "scripted"))
+                } else {
+                    self.checkpoints.push(snapshot);
+                    Ok(())
+                };
+                self.events.push_back(Event::Checkpointed(outcome));
+            }
+            Effect::Letter(letter) => self.letters.push(letter),
+            Effect::Alert(alert) => self.alerts.push(alert.code),
+            Effect::Said(_) => {}
+            Effect::Stopped => self.stopped = true,
+        }
+    }
+
+    fn send(&mut self, request: Request, attempt: u32) {
+        let about = |record: &&Record| match record {
+            Record::Submitting { key, .. } => *key == request.key,
+            _ => false,
+        };
+        let latest = self.records().rev().find(about);
+        let durable =
+            matches!(latest, Some(Record::Submitting { attempt: durable, .. }) if *durable == attempt);
+        assert!(durable, "attempt {attempt} was sent before it was durable");
+        self.check_permitted(&request);
+        self.sent.push((request.clone(), attempt, self.now.mono));
+        let ambiguous = |code: &str| Outcome::Ambiguous(failure(code, Phase::MaybeSent));
+        let (mut wait, mut retry_after) = (Duration::ZERO, None);
+        let outcome = match self.faults.pop_front().unwrap_or(Fault::Delivered) {
+            Fault::Delivered => self.venue.receive(&request, false),
+            Fault::NotSent => Outcome::NotSent(failure("connect", Phase::NotSent)),
+            Fault::Dropped => ambiguous("timeout"),
+            Fault::ReplyLost => {
+                let _ = self.venue.receive(&request, false);
+                ambiguous("reset")
+            }
+            Fault::ExecutedLater(after) => {
+                self.later.push((self.now.mono.after(after), Later::Arrive(request.clone())));
+                ambiguous("timeout")
+            }
+            Fault::Duplicated => {
+                let _ = self.venue.receive(&request, false);
+                self.venue.receive(&request, false)
+            }
+            Fault::Refused => self.venue.receive(&request, true),
+            Fault::Unauthorized => Outcome::Refused(failure("unauthorized", Phase::Done)),
+            Fault::Throttled(value) => {
+                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                Outcome::NotSent(Failure::new(Class::Api, "http_429", Phase::NotSent, "scripted"))
+            }
+            Fault::Busy(value) => {
+                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                Outcome::Ambiguous(Failure::new(Class::Api, "in_progress", Phase::MaybeSent, "scripted"))
+            }
+            Fault::Slow(by) => {
+                wait = by;
+                self.venue.receive(&request, false)
+            }
+        };
+        let reply = Reply { outcome, latency: wait, retry_after };
+        let event = Event::Replied { key: request.key, attempt, reply };
+        if wait.is_zero() {
+            self.events.push_back(event);
+        } else {
+            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
+        }
+    }
+
+    fn query(&mut self, request: &Request, number: u64) {
+        let key = request.key;
+        let intent = self.core().ledger().intent(&key).unwrap();
+        assert!(intent.maybe_executed(), "asked about what is certain: {intent:?}");
+        self.queries.push((key, self.now.mono));
+        let lost = if self.queries_lost { QueryFault::Lost } else { QueryFault::Answered };
+        let (wait, outcome) = match self.query_faults.pop_front().unwrap_or(lost) {
+            QueryFault::Answered => (Duration::ZERO, self.venue.query(request)),
+            QueryFault::Lost => (Duration::ZERO, Outcome::Ambiguous(failure("timeout", Phase::MaybeSent))),
+            QueryFault::Slow(wait) => (wait, self.venue.query(request)),
+        };
+        let event =
+            Event::Queried { key, number, reply: Reply { outcome, latency: wait, retry_after: None } };
+        if wait.is_zero() {
+            self.events.push_back(event);
+        } else {
+            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
+        }
+    }
+
+    /// I14: what leaves is what the mode lets pass.
+    fn check_permitted(&self, request: &Request) {
+        let intent = self.core().ledger().intent(&request.key).unwrap();
+        let permitted = intent.by_host
+            || match (self.mode, intent.action) {
+                (Mode::Full, _) | (Mode::ReadOnly, Action::Cancel(_)) => true,
+                (Mode::ReadOnly, Action::Submit(order)) => {
+                    order.options.reduce_only || intent.maybe_executed()
+                }
+                (Mode::ReadOnly, Action::Amend(_)) => intent.maybe_executed(),
+                (Mode::Observation | Mode::Shutdown, _) => false,
+            };
+        assert!(permitted, "{:?} was sent in mode {}", intent.action, self.mode);
+    }
+
+    /// An answer that the venue never gave, to an attempt in the air.
+    pub(super) fn reply(&mut self, key: IntentKey, attempt: u32, fault: Fault) {
+        let outcome = match fault {
+            Fault::Refused => Outcome::Refused(failure("refused", Phase::Done)),
+            _ => Outcome::Ambiguous(failure("timeout", Phase::MaybeSent)),
+        };
+        let reply = Reply { outcome, latency: Duration::ZERO, retry_after: None };
+        self.step(Event::Replied { key, attempt, reply });
+        self.run();
+    }
+
+    /// Lets time pass, and everything happen that falls into it.
+    pub(super) fn advance(&mut self, ms: u64) {
+        let until = MonoNanos(self.now.mono.0 + ms * MS);
+        self.run();
+        while self.core.is_some() && !self.stopped && self.now.mono < until {
+            let wake = self.core().next_wake(self.now).max(MonoNanos(self.now.mono.0 + 1));
+            let next = self.later.iter().map(|(at, _)| *at).fold(wake, MonoNanos::min);
+            self.go_to(next.clamp(self.now.mono, until));
+            self.step(Event::Wake);
+            self.run();
+        }
+        self.go_to(until.max(self.now.mono));
+        self.run();
+    }
+
+    fn go_to(&mut self, mono: MonoNanos) {
+        self.venue.now = mono;
+        self.now = Now { mono, wall: UnixNanos(EPOCH + mono.0) };
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= mono);
+        self.later = later;
+        let due: Vec<(MonoNanos, Later)> = due;
+        for (_, what) in due {
+            match what {
+                Later::Tell(event) => self.events.push_back(event),
+                Later::Arrive(request) => {
+                    let _ = self.venue.receive(&request, false);
+                }
+            }
+        }
+    }
+
+    /// One tick at the venue's price, a millisecond later.
+    pub(super) fn tick(&mut self) {
+        self.go_to(MonoNanos(self.now.mono.0 + MS));
+        self.seq += 1;
+        let tick = Tick {
+            instrument: super::X,
+            seq: self.seq,
+            event_time: self.now.wall,
+            last_price: PriceTicks(self.venue.price),
+            ..Tick::default()
+        };
+        self.step(Event::Sample(Ok(tick)));
+        self.run();
+    }
+
+    /// One tick on which the strategy does this.
+    pub(super) fn tick_with(&mut self, step: Step) {
+        self.strategy.script().ticks.push_back(step);
+        self.tick();
+    }
+
+    pub(super) fn want(&mut self, intents: Vec<OrderIntent>) {
+        self.tick_with(Step::Want(intents));
+    }
+
+    /// The venue's updates after the core's cursor.
+    pub(super) fn poll(&mut self) {
+        let Some(core) = self.core.as_ref() else { return };
+        let from = usize::try_from(core.cursor()).unwrap();
+        self.poll_from(from.min(self.venue.log.len()));
+    }
+
+    pub(super) fn poll_from(&mut self, from: usize) {
+        let updates = self.venue.log[from..].to_vec();
+        self.step(Event::Updates { cursor: self.venue.log.len() as u64, updates });
+        self.run();
+    }
+
+    pub(super) fn operator(&mut self, order: Operator) {
+        self.step(Event::Operator(order));
+        self.run();
+    }
+
+    /// The safe read that finds out whether the venue takes orders again succeeds.
+    pub(super) fn probe(&mut self) -> bool {
+        let Some(permit) = self.gate.take_probe(self.now.mono) else { return false };
+        let _ = self.gate.report(permit, BreakerVerdict::Success, Duration::ZERO, None, self.now.mono);
+        self.step(Event::GateChanged);
+        self.run();
+        true
+    }
+
+    pub(super) fn heard(&self) -> Vec<StrategyEvent> {
+        self.strategy.script().heard.clone()
+    }
+
+    /// What the strategy heard since this was last asked.
+    pub(super) fn take_heard(&self) -> Vec<StrategyEvent> {
+        std::mem::take(&mut self.strategy.script().heard)
+    }
+
+    /// State of the intent that placed an order.
+    pub(super) fn placing(&self, id: u64) -> IntentState {
+        self.intent(id).state.clone()
+    }
+
+    pub(super) fn intent(&self, id: u64) -> &crate::orders::Intent {
+        self.core().ledger().intent(&self.key(id)).unwrap()
+    }
+
+    pub(super) fn key(&self, id: u64) -> IntentKey {
+        self.core().ledger().order(crate::orders::OrderId(id)).unwrap().key
+    }
+
+    pub(super) fn position(&self) -> i64 {
+        self.core().books().position(super::X).0
+    }
+
+    pub(super) fn is_working(&self, id: u64) -> bool {
+        self.core().books().working().contains_key(&crate::orders::OrderId(id))
+    }
+
+    /// Decisions about each intent so far, in order.
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+        let decisions = self.records().filter_map(|record| match record {
+            Record::Decided(decision) => Some(&decision.intents),
+            _ => None,
+        });
+        decisions.flatten().map(|decided| decided.verdict.clone()).collect()
+    }
+
+    /// All faults end, and time passes until the host has recovered from what there was.
+    pub(super) fn heal(&mut self) {
+        self.kill_at = None;
+        self.faults.clear();
+        self.query_faults.clear();
+        self.queries_lost = false;
+        self.hold_acks = false;
+        self.ack();
+        self.run();
+        for _ in 0..60 {
+            self.live(10_000);
+            self.replay_unresolved();
+            let caught_up = self.core().cursor() == self.venue.log.len() as u64 && self.later.is_empty();
+            if caught_up && !self.core().has_open_intents() && self.core().mode() == Mode::Full {
+                break;
+            }
+        }
+    }
+
+    /// An operator sends again what nobody knows the outcome of, now that the venue is well.
+    fn replay_unresolved(&mut self) {
+        let unresolved = IntentState::DeadLettered { ambiguous: true };
+        let intents = self.core().ledger().intents().iter();
+        let unresolved: Vec<_> = intents
+            .filter(|(_, intent)| intent.state == unresolved)
+            .map(|(key, intent)| Operator::Replay { key: *key, replay: intent.replay + 1 })
+            .collect();
+        for order in unresolved {
+            self.operator(order);
+        }
+    }
+
+    /// Time passes in good health: the market moves on, the venue is probed when needed and asked for news.
+    pub(super) fn live(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10_000) {
+            self.tick();
+            self.probe();
+            self.poll();
+            self.advance(10_000);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.step(Event::Stop);
+        self.run();
+    }
+}

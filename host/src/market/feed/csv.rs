@@ -1,0 +1,352 @@
+//! CSV files of bars, trades and quotes.
+//!
+//! The loop over rows is our own rather than a CSV library's: market data needs no quoting, and without it a
+//! row is split and its numbers are read in place, without a copy.
+
+use super::header::{CELLS, Cells, Layout, RowKind};
+use super::lines::{Line, Lines};
+use super::{FeedConfig, FeedError, RowError, Sample};
+use crate::market::decimal::{NumberFault, StepSize};
+use crate::market::stamp::parse_stamp;
+use crate::market::{
+    Bar, DataFault, Excerpt, FaultKind, Field, Instrument, InstrumentId, Lots, Marks, OffStep, Place,
+    PriceTicks, Tick, UnixNanos,
+};
+use rust_decimal::Decimal;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A CSV stream as an iterator of samples, in the order of its rows.
+///
+/// The number of a tick is that of its row, counted from zero without the header; rows that are dropped
+/// count, empty lines do not.
+#[derive(Debug)]
+pub struct CsvFeed<R> {
+    lines: Lines<R>,
+    rows: RowReader,
+    row: u64,
+    ended: bool,
+}
+
+/// A CSV file.
+#[derive(Debug)]
+pub struct FileFeed {
+    csv: CsvFeed<File>,
+    bytes_total: Option<u64>,
+}
+
+impl FileFeed {
+    /// Opens a file and recognises its header.
+    ///
+    /// # Errors
+    /// When the file cannot be read, its header is not understood, or the instrument's steps are too fine.
+    pub fn open(
+        path: &Path,
+        instrument: &Instrument,
+        id: InstrumentId,
+        config: &FeedConfig,
+    ) -> Result<Self, FeedError> {
+        let name: Arc<str> = path.display().to_string().into();
+        let file =
+            File::open(path).map_err(|cause| FeedError::Open { source_name: Arc::clone(&name), cause })?;
+        let bytes_total = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|data| data.len());
+        Ok(Self { csv: CsvFeed::new(file, name, instrument, id, config)?, bytes_total })
+    }
+
+    /// Bytes read so far, for a progress bar.
+    pub const fn bytes_read(&self) -> u64 {
+        self.csv.lines.bytes_read()
+    }
+
+    /// Length of the file when it was opened; `None` for a pipe.
+    pub const fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
+    }
+}
+
+impl Iterator for FileFeed {
+    type Item = Result<Sample, RowError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.csv.next()
+    }
+}
+
+impl std::iter::FusedIterator for FileFeed {}
+
+impl<R: Read> CsvFeed<R> {
+    /// Reads the header of a stream; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// When the stream cannot be read, its header is not understood, or the instrument's steps are too fine.
+    pub fn new(
+        source: R,
+        name: Arc<str>,
+        instrument: &Instrument,
+        id: InstrumentId,
+        config: &FeedConfig,
+    ) -> Result<Self, FeedError> {
+        let step = |field, found| {
+            StepSize::new(found).ok_or_else(|| FeedError::Step {
+                source_name: Arc::clone(&name),
+                symbol: instrument.symbol.clone(),
+                field,
+                found,
+            })
+        };
+        let price = Step { size: step("tick_size", instrument.tick_size)?, decimal: instrument.tick_size };
+        let lots = Step { size: step("lot_size", instrument.lot_size)?, decimal: instrument.lot_size };
+        let line_bytes_max = config.line_bytes_max.get();
+        let mut lines = Lines::new(source, usize::try_from(line_bytes_max).unwrap_or(usize::MAX));
+        let header = lines.next().map_err(|cause| FeedError::Read {
+            source_name: Arc::clone(&name),
+            line: 0,
+            cause,
+        })?;
+        let layout = match header {
+            None => return Err(FeedError::Empty { source_name: name }),
+            Some(Line::TooLong) => {
+                return Err(FeedError::HeaderTooLong { source_name: name, bytes_max: line_bytes_max });
+            }
+            Some(Line::Text(header)) => Layout::recognise(&name, header, config.format)?,
+        };
+        let bar_seconds = config.bar_seconds.map_or(0, std::num::NonZeroU32::get);
+        let rows = RowReader {
+            source: name,
+            layout,
+            id,
+            price,
+            lots,
+            off_step: config.off_step,
+            bar_seconds,
+            line_bytes_max,
+        };
+        Ok(Self { lines, rows, row: 0, ended: false })
+    }
+}
+
+impl<R: Read> Iterator for CsvFeed<R> {
+    type Item = Result<Sample, RowError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let outcome = loop {
+            match self.lines.next() {
+                Ok(Some(Line::Text([]))) => {}
+                Ok(Some(Line::Text(text))) => break self.rows.read(text, self.row),
+                Ok(Some(Line::TooLong)) => {
+                    break Err(FaultKind::LineTooLong { bytes_max: self.rows.line_bytes_max });
+                }
+                Ok(None) => {
+                    self.ended = true;
+                    return None;
+                }
+                Err(cause) => {
+                    self.ended = true;
+                    let (source_name, line) = (Arc::clone(&self.rows.source), self.lines.number());
+                    return Some(Err(FeedError::Read { source_name, line, cause }.into()));
+                }
+            }
+        };
+        self.row += 1;
+        Some(outcome.map_err(|kind| self.rows.fault(kind, self.lines.number()).into()))
+    }
+}
+
+impl<R: Read> std::iter::FusedIterator for CsvFeed<R> {}
+
+/// A step of the instrument: for counting, and for messages.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    size: StepSize,
+    decimal: Decimal,
+}
+
+/// What is fixed for all rows of a file.
+#[derive(Debug)]
+struct RowReader {
+    source: Arc<str>,
+    layout: Layout,
+    id: InstrumentId,
+    price: Step,
+    lots: Step,
+    off_step: OffStep,
+    bar_seconds: u32,
+    line_bytes_max: u32,
+}
+
+impl RowReader {
+    #[inline]
+    fn read(&self, line: &[u8], row: u64) -> Result<Sample, FaultKind> {
+        let cells = self.split(line)?;
+        let [stamp, ..] = cells;
+        let event_time = self.stamp(stamp)?;
+        let tick = Tick { instrument: self.id, seq: row, event_time, ..Tick::default() };
+        match self.layout.kind {
+            RowKind::Trades => self.trade(tick, &cells),
+            RowKind::Quotes => self.quote(tick, &cells),
+            RowKind::Bars => self.bar(tick, &cells),
+        }
+    }
+
+    #[inline]
+    fn split<'a>(&self, line: &'a [u8]) -> Result<Cells<'a>, FaultKind> {
+        let mut cells: Cells<'a> = [&[]; CELLS];
+        let mut commas = memchr::memchr_iter(b',', line);
+        let mut first = 0;
+        let mut complete = true;
+        let mut after_last = false;
+        for cell in &self.layout.cell_of_column {
+            if after_last {
+                complete = false;
+                break;
+            }
+            let end = commas.next().unwrap_or_else(|| {
+                after_last = true;
+                line.len()
+            });
+            if let Some(slot) = cells.get_mut(usize::from(*cell)) {
+                *slot = line.get(first..end).unwrap_or_default().trim_ascii();
+            }
+            first = end + 1;
+        }
+        if complete && after_last { Ok(cells) } else { Err(self.wrong_columns(line)) }
+    }
+
+    #[cold]
+    fn wrong_columns(&self, line: &[u8]) -> FaultKind {
+        if line.contains(&b'"') {
+            return FaultKind::Quoted;
+        }
+        let found = memchr::memchr_iter(b',', line).count() + 1;
+        FaultKind::ColumnCount { expected: self.layout.cell_of_column.len(), found }
+    }
+
+    #[inline]
+    fn trade(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
+        let [_, price, quantity, ..] = cells;
+        let last_price = self.positive_price(Field::Price, price)?;
+        let last_size = self.size(Field::Quantity, quantity)?;
+        if last_size.is_zero() {
+            return Err(FaultKind::Zero { field: Field::Quantity });
+        }
+        let tick = Tick { last_price, last_size, volume: last_size, marks: Marks::TRADE, ..tick };
+        Ok(Sample { tick, bar: None })
+    }
+
+    /// A side that is empty or zero is absent; a quote without both says nothing.
+    #[inline]
+    fn quote(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
+        let [_, bid, ask, bid_size, ask_size, ..] = cells;
+        let side =
+            |field, text: &[u8]| if text.is_empty() { Ok(0) } else { self.steps(field, text, self.price) };
+        let size = |field, text: &[u8]| if text.is_empty() { Ok(Lots::ZERO) } else { self.size(field, text) };
+        let tick = Tick {
+            bid_price: PriceTicks(side(Field::BidPrice, bid)?),
+            bid_size: size(Field::BidSize, bid_size)?,
+            ask_price: PriceTicks(side(Field::AskPrice, ask)?),
+            ask_size: size(Field::AskSize, ask_size)?,
+            marks: Marks::QUOTE,
+            ..tick
+        };
+        if tick.bid_price.0 == 0 && tick.ask_price.0 == 0 {
+            return Err(if bid.is_empty() && ask.is_empty() {
+                FaultKind::MissingField { field: Field::BidPrice }
+            } else {
+                FaultKind::Zero { field: Field::BidPrice }
+            });
+        }
+        Ok(Sample { tick, bar: None })
+    }
+
+    #[inline]
+    fn bar(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
+        let [_, open, high, low, close, volume, ..] = cells;
+        let open = self.positive_price(Field::Open, open)?;
+        let high = self.positive_price(Field::High, high)?;
+        let low = self.positive_price(Field::Low, low)?;
+        let close = self.positive_price(Field::Close, close)?;
+        let volume = if self.layout.has_volume { self.size(Field::Volume, volume)? } else { Lots::ZERO };
+        if low > open.min(close) || high < open.max(close) {
+            return Err(FaultKind::InconsistentBar { open, high, low, close });
+        }
+        let bar = Bar {
+            instrument: self.id,
+            start: tick.event_time,
+            seconds: self.bar_seconds,
+            open,
+            high,
+            low,
+            close,
+            volume,
+            trades: 0,
+        };
+        let tick = Tick { last_price: close, volume, marks: Marks::TRADE, ..tick };
+        Ok(Sample { tick, bar: Some(bar) })
+    }
+
+    #[inline]
+    fn stamp(&self, text: &[u8]) -> Result<UnixNanos, FaultKind> {
+        parse_stamp(text, self.layout.stamp_unit).map_err(|problem| {
+            if text.is_empty() {
+                FaultKind::MissingField { field: Field::Timestamp }
+            } else {
+                quoted_or(text, || FaultKind::BadTimestamp { found: Excerpt::new(text), problem })
+            }
+        })
+    }
+
+    #[inline]
+    fn positive_price(&self, field: Field, text: &[u8]) -> Result<PriceTicks, FaultKind> {
+        match self.steps(field, text, self.price)? {
+            0 => Err(FaultKind::Zero { field }),
+            steps => Ok(PriceTicks(steps)),
+        }
+    }
+
+    #[inline]
+    fn size(&self, field: Field, text: &[u8]) -> Result<Lots, FaultKind> {
+        self.steps(field, text, self.lots).map(Lots)
+    }
+
+    /// The steps in some text, not below zero.
+    #[inline]
+    fn steps(&self, field: Field, text: &[u8], step: Step) -> Result<i64, FaultKind> {
+        match step.size.parse(text, self.off_step) {
+            Ok(steps) if steps >= 0 => Ok(steps),
+            outcome => Err(number_fault(field, text, step.decimal, outcome.err())),
+        }
+    }
+
+    #[cold]
+    fn fault(&self, kind: FaultKind, line: u64) -> DataFault {
+        DataFault { kind, place: Some(Place { source: Arc::clone(&self.source), line }) }
+    }
+}
+
+/// What is wrong with a number; `None` stands for one below zero.
+#[cold]
+fn number_fault(field: Field, text: &[u8], step: Decimal, fault: Option<NumberFault>) -> FaultKind {
+    let found = Excerpt::new(text);
+    match fault {
+        None => FaultKind::Negative { field, found },
+        Some(NumberFault::Empty) => FaultKind::MissingField { field },
+        Some(NumberFault::NotANumber) => quoted_or(text, || FaultKind::NotANumber { field, found }),
+        Some(NumberFault::Infinite) => FaultKind::Infinite { field, found },
+        Some(NumberFault::OffStep) => FaultKind::OffStep { field, found, step },
+        Some(NumberFault::OutOfRange) => FaultKind::OutOfRange { field, found },
+    }
+}
+
+fn quoted_or(text: &[u8], otherwise: impl FnOnce() -> FaultKind) -> FaultKind {
+    if text.contains(&b'"') { FaultKind::Quoted } else { otherwise() }
+}
+
+#[cfg(test)]
+pub(in crate::market::feed) mod tests;

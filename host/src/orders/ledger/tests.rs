@@ -1,0 +1,246 @@
+use super::*;
+use crate::market::{Money, PriceTicks};
+use crate::orders::{AmendOrder, Digest, OrderKind, OrderOptions, Side, Slot, TimeInForce};
+use crate::venue::{ByteBody, RequestKind};
+use proptest::prelude::*;
+
+fn key(call: u64) -> IntentKey {
+    let agent = "a".parse().unwrap();
+    Slot { agent: &agent, incarnation: 1, plugin: Digest::of(b"p"), call, index: 0 }.key()
+}
+
+fn decision(call: u64, action: Action, body: u8) -> Decision {
+    let request = Request { key: key(call), kind: RequestKind::Place, body: ByteBody(vec![body]) };
+    let decided = Decided { index: 0, key: key(call), action, verdict: Verdict::Intended(request) };
+    let input = Digest::of(b"input");
+    Decision { call, origin: Origin::Tick, input, intents: vec![decided], memory: None }
+}
+
+fn submit(id: u64) -> Action {
+    Action::Submit(NewOrder {
+        id: OrderId(id),
+        instrument: InstrumentId(0),
+        side: Side::Buy,
+        quantity: Lots(10),
+        kind: OrderKind::Limit(PriceTicks(100)),
+        tif: TimeInForce::Gtc,
+        options: OrderOptions::default(),
+        tag: 0,
+    })
+}
+
+fn failed(phase: Phase) -> Failure {
+    Failure::new(Class::Network, "timeout", phase, "test")
+}
+
+fn at(second: u64) -> UnixNanos {
+    UnixNanos(second * 1_000_000_000)
+}
+
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.decide(at(1), &decision(1, submit(1), 0)).unwrap();
+    ledger
+}
+
+fn state(ledger: &Ledger) -> &IntentState {
+    &ledger.intent(&key(1)).unwrap().state
+}
+
+#[test]
+fn the_same_slot_with_other_content_is_refused_and_with_the_same_it_is_nothing() {
+    let mut ledger = ledger();
+    let before = ledger.clone();
+    assert_eq!(ledger.decide(at(2), &decision(1, submit(1), 0)), Ok(()));
+    assert_eq!(ledger, before);
+    assert_eq!(ledger.decide(at(2), &decision(1, submit(1), 9)), Err(LedgerError::SlotReused(key(1))));
+}
+
+#[test]
+fn ambiguity_outlives_the_bounded_list_of_errors() {
+    let mut ledger = ledger();
+    for attempt in 0..200 {
+        ledger.submitting(at(2), key(1)).unwrap();
+        let outcome = match attempt {
+            40 => Outcome::Ambiguous(failed(Phase::MaybeSent)),
+            _ => Outcome::NotSent(failed(Phase::NotSent)),
+        };
+        ledger.attempted(at(3), key(1), &outcome).unwrap();
+    }
+    assert_eq!(state(&ledger), &IntentState::Ambiguous);
+    assert_eq!(ledger.intent(&key(1)).unwrap().errors.len(), Ledger::ERRORS_PER_INTENT_MAX);
+    assert!(ledger.expire(at(4), key(1), ExpiredBecause::Deadline).is_err());
+    ledger.dead_letter(at(4), key(1), &failed(Phase::NotSent)).unwrap();
+    assert_eq!(state(&ledger), &IntentState::DeadLettered { ambiguous: true });
+}
+
+#[test]
+fn a_query_that_finds_nothing_proves_nothing() {
+    let mut ledger = ledger();
+    ledger.submitting(at(2), key(1)).unwrap();
+    ledger.attempted(at(2), key(1), &Outcome::Unknown).unwrap();
+    ledger.submitting(at(3), key(1)).unwrap();
+    ledger.attempted(at(3), key(1), &Outcome::NotSent(failed(Phase::NotSent))).unwrap();
+    assert_eq!(state(&ledger), &IntentState::Ambiguous);
+}
+
+#[test]
+fn only_the_venues_denial_ends_the_ambiguity_and_its_own_word_takes_the_denial_back() {
+    let mut ledger = ledger();
+    ledger.submitting(at(2), key(1)).unwrap();
+    ledger.attempted(at(2), key(1), &Outcome::Ambiguous(failed(Phase::MaybeSent))).unwrap();
+    for why in [ExpiredBecause::Deadline, ExpiredBecause::CancelledUnsent, ExpiredBecause::Moot] {
+        assert!(ledger.expire(at(3), key(1), why).is_err(), "{why:?}");
+    }
+    ledger.queried(key(1), &Outcome::Unknown).unwrap();
+    assert_eq!(state(&ledger), &IntentState::Ambiguous);
+    ledger.expire(at(3), key(1), ExpiredBecause::NeverArrived).unwrap();
+    assert!(ledger.working(OrderId(1)).is_none() && !ledger.intent(&key(1)).unwrap().maybe_executed());
+    let update = OrderUpdate { sequence: 1, key: key(1), change: OrderChange::Accepted };
+    assert!(ledger.update(at(4), &update).unwrap().was_denied);
+    assert!(ledger.working(OrderId(1)).is_some());
+}
+
+#[test]
+fn pruning_forgets_old_orders_but_none_that_may_be_sent_again() {
+    let mut ledger = ledger();
+    ledger.decide(at(1), &decision(2, submit(2), 0)).unwrap();
+    ledger.decide(at(1), &decision(3, Action::Cancel(OrderId(2)), 0)).unwrap();
+    ledger.dead_letter(at(2), key(1), &failed(Phase::NotSent)).unwrap();
+    ledger.expire(at(2), key(2), ExpiredBecause::Deadline).unwrap();
+    ledger.expire(at(2), key(3), ExpiredBecause::Moot).unwrap();
+    let day = Ledger::TOMBSTONE_AGE.as_secs();
+    ledger.prune(at(day + 1));
+    assert_eq!(ledger.intents().len(), 3);
+    ledger.prune(at(day + 2));
+    assert_eq!(ledger.intents().keys().copied().collect::<Vec<_>>(), [key(1)]);
+    // Sent again, its fills find their order.
+    ledger.requeue(key(1), 1).unwrap();
+    let update = OrderUpdate { sequence: 1, key: key(1), change: OrderChange::Accepted };
+    assert!(ledger.update(at(day + 3), &update).is_some());
+}
+
+#[test]
+fn only_a_dead_letter_is_requeued_or_resolved() {
+    let mut ledger = ledger();
+    assert!(ledger.requeue(key(1), 1).is_err() && ledger.resolve(at(2), key(1)).is_err());
+    ledger.dead_letter(at(2), key(1), &failed(Phase::NotSent)).unwrap();
+    ledger.resolve(at(3), key(1)).unwrap();
+    assert!(ledger.requeue(key(1), 1).is_err());
+    assert!(ledger.working(OrderId(1)).is_none());
+    assert_eq!(ledger.open_count(), 0);
+}
+
+fn any_failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![Just(Phase::NotSent), Just(Phase::MaybeSent), Just(Phase::Done)].prop_map(failed)
+}
+
+fn any_change() -> impl Strategy<Value = OrderChange> {
+    let number = || prop_oneof![any::<i64>(), 0_i64..12];
+    prop_oneof![
+        Just(OrderChange::Accepted),
+        (number(), number(), number()).prop_map(|(quantity, price, leaves)| OrderChange::Filled {
+            quantity: Lots(quantity),
+            price: PriceTicks(price),
+            leaves: Lots(leaves),
+            fee: Money::ZERO,
+            maker: false,
+        }),
+        (number(), prop::option::of(number())).prop_map(|(leaves, limit)| OrderChange::Amended {
+            leaves: Lots(leaves),
+            limit: limit.map(PriceTicks)
+        }),
+        Just(OrderChange::Cancelled),
+        Just(OrderChange::Expired),
+        Just(OrderChange::Rejected { code: "no".into(), detail: String::new() }),
+    ]
+}
+
+fn any_update() -> impl Strategy<Value = OrderUpdate> {
+    (0_u64..20, 1_u64..5, any_change()).prop_map(|(sequence, call, change)| OrderUpdate {
+        sequence,
+        key: key(call),
+        change,
+    })
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        prop::collection::vec(any_update(), 0..3).prop_map(|updates| Outcome::Done { updates }),
+        any_failure().prop_map(Outcome::Refused),
+        any_failure().prop_map(Outcome::NotSent),
+        any_failure().prop_map(Outcome::Ambiguous),
+        Just(Outcome::Unknown),
+    ]
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let calls = || (1_u64..5).prop_map(key);
+    let action = (0..3, 1_u64..4).prop_map(|(kind, id)| match kind {
+        0 => Action::Cancel(OrderId(id)),
+        1 => Action::Amend(AmendOrder { id: OrderId(id), quantity: Lots(1), limit: None }),
+        _ => submit(id),
+    });
+    prop_oneof![
+        (1_u64..5, action, 0_u8..2)
+            .prop_map(|(call, action, body)| Record::Decided(decision(call, action, body))),
+        (calls(), any::<u32>()).prop_map(|(key, attempt)| Record::Submitting { key, attempt }),
+        (calls(), any_outcome()).prop_map(|(key, outcome)| Record::Attempted { key, attempt: 1, outcome }),
+        (calls(), any_outcome()).prop_map(|(key, outcome)| Record::Queried { key, outcome }),
+        any_update().prop_map(Record::Updated),
+        calls().prop_map(|key| Record::Expired { key, why: ExpiredBecause::Moot }),
+        calls().prop_map(|key| Record::Expired { key, why: ExpiredBecause::NeverArrived }),
+        (calls(), any_failure()).prop_map(|(key, failure)| Record::DeadLettered { key, failure }),
+        (calls(), any::<u32>()).prop_map(|(key, replay)| Record::Requeued { key, replay }),
+        calls().prop_map(|key| Record::Resolved { key, note: String::new() }),
+        Just(Record::Started {
+            incarnation: 1,
+            plugin: Digest::of(b"p"),
+            symbols: Vec::new(),
+            cash: Money::ZERO,
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_record_panics_and_a_closed_intent_stays_closed_but_for_the_venue_and_the_operator(
+        records in prop::collection::vec((any_record(), any::<u32>()), 1..60),
+    ) {
+        let mut ledger = Ledger::default();
+        for (record, second) in records {
+            let before = ledger.clone();
+            let outcome = ledger.fold(at(u64::from(second)), &record);
+            for (key, intent) in before.intents() {
+                let after = ledger.intent(key).unwrap();
+                let denied = matches!(record, Record::Expired { why: ExpiredBecause::NeverArrived, .. });
+                let forgotten = intent.maybe_executed() && !after.maybe_executed();
+                prop_assert!(!forgotten || denied, "ambiguity was forgotten");
+                if !intent.state.is_terminal() || intent.state == after.state {
+                    continue;
+                }
+                let explained = match &record {
+                    Record::Updated(_) => true,
+                    Record::Attempted { outcome: Outcome::Done { .. }, .. } => true,
+                    Record::Queried { outcome: Outcome::Done { .. }, .. } => true,
+                    Record::Requeued { .. } | Record::Resolved { .. } => {
+                        matches!(intent.state, IntentState::DeadLettered { .. })
+                    }
+                    _ => false,
+                };
+                prop_assert!(explained, "{:?} became {:?} by {record:?}", intent.state, after.state);
+            }
+            if outcome.is_err() && !matches!(record, Record::Decided(_)) {
+                prop_assert_eq!(&before, &ledger, "a record that does not fit changes nothing");
+            }
+            let open = ledger.intents().iter().filter(|(_, intent)| !intent.state.is_terminal());
+            prop_assert_eq!(open.count(), ledger.open_count());
+            let unresolved = IntentState::DeadLettered { ambiguous: true };
+            let unresolved = ledger.intents().values().any(|intent| intent.state == unresolved);
+            prop_assert_eq!(unresolved, ledger.has_unresolved());
+            if second % 7 == 0 {
+                ledger.prune(at(u64::from(second)));
+            }
+        }
+    }
+}
