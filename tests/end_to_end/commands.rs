@@ -1,4 +1,6 @@
 use super::setup::{Plan, Rig, facts, ringfence, text};
+use ringfence::market::UnixNanos;
+use ringfence::venue::paper::MarketTick;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -103,4 +105,51 @@ fn a_replay_at_a_chosen_speed_sees_every_sample() {
     // 19 crossings need every tick to reach the strategy.
     assert!(facts["intents"].as_u64().unwrap() >= 15, "{facts}");
     rig.assert_nothing_twice();
+}
+
+#[test]
+fn prices_polled_from_a_venue_drive_an_agent_until_it_is_told_to_end() {
+    let rig = Rig::new(Plan { agent: "on_stop = \"flatten\"", ..Plan::default() });
+    let config = std::fs::read_to_string(rig.path("host.toml")).unwrap();
+    let (before, rest) = config.split_once("[feed]").unwrap();
+    let agents = rest.split_once("[[agent]]").unwrap().1;
+    let feed = "[feed]\nkind = \"venue\"\nvenue = \"main\"\npoll_ms = 1\n";
+    std::fs::write(rig.path("polled.toml"), format!("{before}{feed}\n[[agent]]{agents}")).unwrap();
+    let host = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(["run", &rig.path("polled.toml"), "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The market moves until the host has traded on it.
+    #[expect(clippy::disallowed_methods, reason = "live prices carry the wall clock's time")]
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut step = 0_u32;
+    while rig.truth().executions.len() < 3 {
+        step += 1;
+        let wave = [0, 3, 7, 9, 7, 2, -3, -8, -9, -4][(step / 400) as usize % 10];
+        let at = u64::try_from(now().as_nanos()).unwrap();
+        rig.venue
+            .push_market(&[MarketTick {
+                symbol: "TEST".into(),
+                at: UnixNanos(at),
+                last: Some((1_000 + wave).into()),
+                bid: None,
+                ask: None,
+            }])
+            .unwrap();
+        std::thread::yield_now();
+        assert!(step < 50_000_000, "the host does not trade");
+    }
+    let pid = host.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = host.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(facts(&output)["events"].as_u64().unwrap() > 10);
+    rig.assert_nothing_twice();
+    let truth = rig.truth();
+    assert!(
+        truth.positions.values().all(|quantity| quantity.is_zero()),
+        "a request to end flattens: {truth:?}"
+    );
 }

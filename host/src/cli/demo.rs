@@ -46,11 +46,11 @@ const ACCOUNTS: [&str; 3] = ["ema", "reversion", "faulty"];
 const SCHEDULE: [(u64, Weather); 7] = [
     (0, Weather::Rough),
     (1_400, Weather::Partition),
-    (1_700, Weather::Rough),
+    (1_550, Weather::Rough),
     (2_800, Weather::Errors),
-    (3_000, Weather::Rough),
-    (4_200, Weather::LostReplies),
-    (4_500, Weather::Rough),
+    (2_900, Weather::Rough),
+    (3_900, Weather::LostReplies),
+    (4_000, Weather::Rough),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
