@@ -52,6 +52,9 @@ pub struct CoreLimits {
     /// Default 2,000: a venue may be eventually consistent, and answer reads from a copy that is this far
     /// behind its orders.
     pub settle_ms: u64,
+    /// Time between two rounds of cancels or closing orders while an agent is wound down. Default 2,000:
+    /// longer than the interval at which a venue without a stream is asked for its updates.
+    pub closing_round_ms: u64,
     /// Questions about one intent in a row before it becomes a dead letter. Default 8: with the default
     /// delays of the retries that bridges an outage of about a minute, and a proof takes at most three.
     pub queries_max: u32,
@@ -68,6 +71,7 @@ impl Default for CoreLimits {
             checkpoint_interval_ms: 30_000,
             drain_ms_max: 30_000,
             settle_ms: 2_000,
+            closing_round_ms: 2_000,
             queries_max: 8,
             state_bytes_max: 1 << 20,
         }

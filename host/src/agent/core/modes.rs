@@ -23,11 +23,9 @@ pub(super) struct WindDown {
     done: bool,
 }
 
-/// Rounds of cancels, and of closing orders. With [`ROUND_PAUSE`] between them that is as long as a venue's
+/// Rounds of cancels, and of closing orders. With `closing_round_ms` between them that is as long as a venue's
 /// hiccup and shorter than a drain.
 const ROUNDS_MAX: u32 = 5;
-/// Longer than the interval at which a venue without a stream is asked for its updates.
-const ROUND_PAUSE: Duration = Duration::from_secs(2);
 /// Closing orders for one position in one round; a position above this many of the venue's largest orders
 /// takes more rounds.
 const CLOSES_PER_POSITION_MAX: usize = 16;
@@ -112,7 +110,7 @@ impl Core {
                 .collect();
             if !cancels.is_empty() && wind_down.cancel_rounds_left > 0 {
                 wind_down.cancel_rounds_left -= 1;
-                wind_down.next_round_at = now.mono.after(ROUND_PAUSE);
+                wind_down.next_round_at = now.mono.after(self.round_pause());
                 self.wind_down = Some(wind_down);
                 self.decide_by_host(now, "cancel what still works", &cancels, out);
             }
@@ -146,7 +144,7 @@ impl Core {
             self.alert(Class::Api, "flatten_failed", text, out);
         } else if now.mono >= wind_down.next_round_at || wind_down.close_rounds_left == ROUNDS_MAX {
             wind_down.close_rounds_left -= 1;
-            wind_down.next_round_at = now.mono.after(ROUND_PAUSE);
+            wind_down.next_round_at = now.mono.after(self.round_pause());
             let closes = self.closing_orders();
             self.wind_down = Some(wind_down);
             self.decide_by_host(now, "close what is held", &closes, out);
@@ -197,6 +195,10 @@ impl Core {
             }
         }
         actions
+    }
+
+    fn round_pause(&self) -> Duration {
+        Duration::from_millis(self.config.limits.closing_round_ms)
     }
 
     /// A checkpoint is taken when everything in the state is durable, so that its record number says
