@@ -29,4 +29,5 @@ bench: components
 	$(CARGO) bench --locked -p ringfence
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps -p ringfence -p ringfence-sdk
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps -p ringfence
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps -p ringfence-sdk
