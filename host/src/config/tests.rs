@@ -51,6 +51,14 @@ fn a_good_configuration_has_paths_relative_to_its_own_folder() {
 }
 
 #[test]
+fn the_configuration_in_the_readme_is_accepted() {
+    let readme = include_str!("../../../README.md");
+    let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = parse(text).unwrap();
+    assert_eq!(config.agent[0].name.as_str(), "trend");
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
     let text = GOOD.replace("instruments = [\"SPX\"]", "instrumets = [\"SPX\"]");
     let message = message(&text);
