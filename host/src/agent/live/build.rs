@@ -7,7 +7,7 @@ use crate::config::{AgentConfig, Config, FeedConfig, FileFeedConfig, VenueConfig
 use crate::market::{FeedConfig as FileFormat, FileFeed, InstrumentError, Instruments, Merge, Now, merge};
 use crate::orders::journal::FileJournal;
 use crate::orders::{AgentName, Books, Entry, IntentKey, OrderId, Record};
-use crate::plugin::{Plugin, Sandbox, Services, Session, Setting, SettingValue, Strategy};
+use crate::plugin::{DataNeeds, Plugin, Sandbox, Services, Session, Setting, SettingValue, Strategy};
 use crate::resilience::{
     CheckpointStore, Classified, DeadLetter, DeadLetterStore, Failure, Gate, LetterStatus, Loaded, Opened,
     Phase, RealDisk, SharedGate,
@@ -66,6 +66,8 @@ pub(super) struct Recorded {
 pub(super) fn check_strategies(config: &Config, plugins: &[Plugin], now: Now) -> Result<(), StartError> {
     for (agent, plugin) in config.agent.iter().zip(plugins) {
         let instruments = traded(config, agent)?;
+        check_needs(&plugin.metadata().needs, instruments.len())
+            .map_err(|reason| StartError::Needs { agent: agent.name.clone(), reason })?;
         let session = Session {
             run_id: config.seed,
             seed: config.seed,
@@ -83,6 +85,22 @@ pub(super) fn check_strategies(config: &Config, plugins: &[Plugin], now: Now) ->
             .map_err(|source| RecoverError::Strategy { agent: agent.name.clone(), source })?;
     }
     Ok(())
+}
+
+/// Whether a strategy can be given what it has to be given. One that waits for what never comes would
+/// look as if it worked.
+fn check_needs(needs: &DataNeeds, instruments: usize) -> Result<(), String> {
+    let (min, max) = (needs.instruments_min, needs.instruments_max);
+    if !u32::try_from(instruments).is_ok_and(|count| (min..=max).contains(&count)) {
+        return Err(format!("trades {min} to {max} instruments, the configuration gives it {instruments}"));
+    }
+    if needs.bar_seconds.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "asks for bars of {:?} seconds, which this host does not build; let it build them from ticks",
+        needs.bar_seconds
+    ))
 }
 
 /// The instruments of an agent, in its own order.
@@ -331,4 +349,20 @@ pub(super) fn settings(agent: &AgentConfig) -> Result<Vec<Setting>, StartError> 
             Ok(Setting { key: key.clone(), value })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strategy_is_refused_when_it_cannot_be_given_what_it_needs() {
+        let needs = DataNeeds { instruments_min: 2, instruments_max: 3, ..DataNeeds::default() };
+        assert_eq!(check_needs(&needs, 2), Ok(()));
+        assert_eq!(check_needs(&needs, 3), Ok(()));
+        assert!(check_needs(&needs, 1).unwrap_err().contains("2 to 3 instruments"));
+        assert!(check_needs(&needs, 4).is_err());
+        let bars = DataNeeds { bar_seconds: vec![60], ..needs };
+        assert!(check_needs(&bars, 2).unwrap_err().contains("bars of [60] seconds"));
+    }
 }

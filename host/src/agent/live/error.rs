@@ -41,6 +41,8 @@ pub enum StartError {
     Plugin { agent: AgentName, source: PluginError },
     #[error("agent {agent}: setting \"{key}\": {reason}")]
     Setting { agent: AgentName, key: String, reason: String },
+    #[error("agent {agent}: the strategy {reason}")]
+    Needs { agent: AgentName, reason: String },
     #[error(transparent)]
     Instrument(#[from] InstrumentError),
     #[error(transparent)]
@@ -63,7 +65,7 @@ impl Classified for StartError {
             Self::DeadLetters(error) => error.class(),
             Self::Sandbox(error) => error.class(),
             Self::Plugin { source, .. } => source.class(),
-            Self::Setting { .. } | Self::Instrument(_) => Class::Data,
+            Self::Setting { .. } | Self::Needs { .. } | Self::Instrument(_) => Class::Data,
             Self::Venue(error) => error.class(),
             Self::Feed(error) => error.class(),
             Self::Recover(error) => error.class(),
@@ -83,6 +85,7 @@ impl Classified for StartError {
             Self::Sandbox(error) => error.code(),
             Self::Plugin { source, .. } => source.code(),
             Self::Setting { .. } => "setting",
+            Self::Needs { .. } => "strategy_needs",
             Self::Instrument(_) => "instrument",
             Self::Venue(error) => error.code(),
             Self::Feed(error) => error.code(),
