@@ -1,10 +1,12 @@
 # build: everything, release. demo: the main job with a report. test: everything that must hold.
-# RINGFENCE_WASM_ROUTE (auto, rustup or debian) says where the compiler for components comes from.
-.PHONY: build components demo test bench lint doc
+# soak: kills the real host SOAK_KILLS times over all boundaries, drawn from SOAK_SEED; a table, then one line of JSON.
+# RINGFENCE_WASM_ROUTE (auto, rustup or debian) says where the compiler for components comes from, and RINGFENCE_GUESTS
+# ("rust c python js") which languages they are built from.
+.PHONY: build components demo test hostile soak bench lint doc
 
 CARGO ?= cargo
 # Built apart from the host: together they would turn on features below wasmtime and compile it a second time.
-GUESTS = -p ringfence-sdk -p ema-cross -p mean-reversion -p faulty -p ringfence-plugin-tools
+GUESTS = -p ringfence-sdk -p ema-cross -p mean-reversion -p breakout -p faulty -p ringfence-plugin-tools
 
 build: components
 	$(CARGO) build --release --locked -p ringfence
@@ -24,6 +26,17 @@ test: components lint
 	plugins/toolchain/test.sh
 	$(CARGO) test --release --locked $(GUESTS)
 	$(CARGO) test --release --locked -p ringfence
+
+# Every component that means harm, on all cores and again on one; docs/hostile.md lists them.
+hostile:
+	$(CARGO) test --release --locked -p ringfence --test hostile
+
+SOAK_KILLS ?= 300
+SOAK_SEED ?= 1
+
+soak: components
+	SOAK_KILLS=$(SOAK_KILLS) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --release --locked -p ringfence --test end_to_end soak::kills -- --nocapture
+	@cat target/soak/result.json
 
 bench: components
 	$(CARGO) bench --locked -p ringfence

@@ -3,11 +3,14 @@
 #
 #   plugins/build.sh [--route auto|rustup|debian] [NAME | FOLDER]...
 #
-# NAME is a folder of plugins/; FOLDER is the folder of any crate that depends on ringfence-sdk. Without
-# either, every example is built. The first run finds or makes a compiler for components (see
-# toolchain/ensure-wasm-target.sh); a run with nothing to do takes about a second.
+# NAME is a folder of plugins/; FOLDER is the folder of any crate that depends on ringfence-sdk, or one with
+# guest.env for another language. Without either, every example is built. The first run finds or makes a
+# compiler for components (see toolchain/ensure-wasm-target.sh and toolchain/guests.sh); a run with nothing
+# to do takes about a second.
 #
-# The same sources and the same compiler give the same bytes, whatever the folder or the machine.
+# RINGFENCE_GUESTS names the languages of the examples that are built: "rust c python js" unless it is set.
+#
+# The same sources and the same compiler give the same bytes from Rust and C, whatever the folder or machine.
 set -euo pipefail
 
 readonly target=wasm32-unknown-unknown
@@ -18,16 +21,31 @@ target_dir=$root/target/wasm
 out=$root/target/components
 route=()
 plugins=()
+languages=${RINGFENCE_GUESTS:-rust c python js}
 
 fail() { echo "plugins/build.sh: $*" >&2; exit 1; }
 
-# Built by default: every crate in plugins/ that uses the SDK.
+# Built by default: every crate in plugins/ that uses the SDK, and every folder in another language.
 examples() {
-    local manifest
-    for manifest in "$here"/*/Cargo.toml; do
-        ! grep -q '^ringfence-sdk' "$manifest" || dirname "$manifest"
+    local manifest language
+    for language in $languages; do
+        case $language in
+            rust)
+                for manifest in "$here"/*/Cargo.toml; do
+                    ! grep -q '^ringfence-sdk' "$manifest" || dirname "$manifest"
+                done
+                ;;
+            c | python | js)
+                for manifest in "$here"/*/guest.env; do
+                    ! grep -q "^language=$language\$" "$manifest" || dirname "$manifest"
+                done
+                ;;
+            *) fail "RINGFENCE_GUESTS has the language \"$language\", expected some of: rust c python js" ;;
+        esac
     done
 }
+
+is_strategy() { [ -f "$1/Cargo.toml" ] || [ -f "$1/guest.env" ]; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -37,32 +55,40 @@ while [ $# -gt 0 ]; do
             shift 2
             ;;
         --help | -h)
-            sed -n '2,11s/^# \{0,1\}//p' "$0"
+            sed -n '2,14s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
         -*) fail "unknown option $1, expected --route or --help" ;;
         *)
-            if [ -f "$here/$1/Cargo.toml" ]; then
+            if is_strategy "$here/$1"; then
                 plugins+=("$here/$1")
-            elif [ -f "$1/Cargo.toml" ]; then
+            elif is_strategy "$1"; then
                 plugins+=("$(cd "$1" && pwd -P)")
             else
-                fail "$1 is neither a strategy in plugins/ ($(examples | xargs -n1 basename | paste -sd' ' -)) nor a folder with a Cargo.toml"
+                fail "$1 is neither a strategy in plugins/ ($(examples | xargs -n1 basename | paste -sd' ' -)) nor a folder with a Cargo.toml or guest.env"
             fi
             shift
             ;;
     esac
 done
-[ ${#plugins[@]} -gt 0 ] || while read -r folder; do plugins+=("$folder"); done < <(examples)
+if [ ${#plugins[@]} -eq 0 ]; then
+    found=$(examples)
+    while read -r folder; do plugins+=("$folder"); done <<<"$found"
+fi
 
-env_file=$("$here/toolchain/ensure-wasm-target.sh" ${route[@]+"${route[@]}"})
-# shellcheck source=/dev/null
-. "$env_file"
+# Only Rust needs the target; its settings are looked up once, when the first crate comes.
+sysroot=''
+find_rust() {
+    local env_file
+    env_file=$("$here/toolchain/ensure-wasm-target.sh" ${route[@]+"${route[@]}"})
+    # shellcheck source=/dev/null
+    . "$env_file"
+    # Folders of this machine that would otherwise stand in panic messages.
+    sysroot=$("${RUSTC:-rustc}" --print sysroot)
+}
 
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d' ' -f1; }
 
-# Folders of this machine that would otherwise stand in panic messages.
-sysroot=$("${RUSTC:-rustc}" --print sysroot)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
 # $1: folder of the crate. Prints the file that cargo built.
@@ -117,8 +143,13 @@ install_component() {
 mkdir -p "$out"
 for folder in "${plugins[@]}"; do
     name=$(basename "$folder")
-    built=$(compile "$folder")
-    [ -n "$built" ] || fail "cargo built no component from $folder; its Cargo.toml needs a library"
-    install_component "$built" "$out/$name.wasm"
+    if [ -f "$folder/guest.env" ]; then
+        "$here/toolchain/guests.sh" "$folder" "$out/$name.wasm"
+    else
+        [ -n "$sysroot" ] || find_rust
+        built=$(compile "$folder")
+        [ -n "$built" ] || fail "cargo built no component from $folder; its Cargo.toml needs a library"
+        install_component "$built" "$out/$name.wasm"
+    fi
     printf '%s  %7d bytes  %s\n' "$(sha256 "$out/$name.wasm")" "$(wc -c <"$out/$name.wasm")" "target/components/$name.wasm"
 done

@@ -7,7 +7,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run has nothing to say")]
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use ringfence::agent::core::{Core, CoreConfig, CoreLimits, Effect, Event, FailAction, Parts, TimeSource};
+use ringfence::agent::core::{
+    Core, CoreConfig, CoreLimits, Effect, Event, FailAction, Parts, Supervision, TimeSource,
+};
 use ringfence::agent::live::Host;
 use ringfence::config::Config;
 use ringfence::market::{
@@ -19,8 +21,8 @@ use ringfence::orders::{
     TimeInForce,
 };
 use ringfence::plugin::{
-    CallError, Metadata, Sandbox, SandboxConfig, SandboxLimits, Services, Session, Setting, SettingValue,
-    Strategy, TickContext,
+    CallError, Compiler, Metadata, Sandbox, SandboxConfig, SandboxLimits, Services, Session, Setting,
+    SettingValue, Strategy, TickContext,
 };
 use ringfence::resilience::{DegradationConfig, Gate, GateConfig, LimiterConfig, RetryConfig, SharedGate};
 use ringfence::venue::http::{HttpDialect, HttpVenueConfig};
@@ -140,7 +142,7 @@ impl Strategy for Native {
 }
 
 /// One replay through the core: records are durable at once, orders are filled at the last price at once.
-fn through_core(strategy: Box<dyn Strategy>, ticks: &[Tick]) -> u64 {
+fn through_core(strategy: Box<dyn Strategy>, ticks: &[Tick], record_inputs: bool) -> u64 {
     let instruments = Arc::new(instruments());
     let many = NonZeroU32::new(1_000_000).unwrap();
     let setting = |key: &str, value| Setting { key: key.into(), value: SettingValue::Integer(value) };
@@ -148,6 +150,7 @@ fn through_core(strategy: Box<dyn Strategy>, ticks: &[Tick]) -> u64 {
         name: "bench".parse().unwrap(),
         incarnation: 1,
         plugin: Digest::of(b"bench"),
+        configured: None,
         instruments,
         settings: vec![setting("fast", 10), setting("slow", 20), setting("quantity", 20)],
         cash: Money::new(1_000_000.into()),
@@ -155,11 +158,13 @@ fn through_core(strategy: Box<dyn Strategy>, ticks: &[Tick]) -> u64 {
         run_id: 1,
         live: false,
         time: TimeSource::Data,
+        record_inputs,
         risk: RiskLimits { orders_per_second_max: many, ..RiskLimits::default() },
         retry: RetryConfig::default(),
         degradation: DegradationConfig::default(),
         limits: CoreLimits { checkpoint_interval_ms: u64::MAX, ..CoreLimits::default() },
         on_halt: FailAction::Hold,
+        supervision: Supervision::default(),
         on_stop: FailAction::Hold,
     };
     let limiter = LimiterConfig { calls_per_second: many, burst_calls: many };
@@ -190,7 +195,7 @@ fn through_core(strategy: Box<dyn Strategy>, ticks: &[Tick]) -> u64 {
                         fee: Money::ZERO,
                         maker: false,
                     };
-                    let updates = vec![OrderUpdate { sequence, key: request.key, change }];
+                    let updates = vec![OrderUpdate { sequence, key: request.key, change, venue_id: None }];
                     let outcome = Outcome::Done { updates };
                     let reply = Reply { outcome, latency: Duration::ZERO, retry_after: None };
                     Event::Replied { key: request.key, attempt, reply }
@@ -215,25 +220,27 @@ fn bare_loop(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench(sample_count = 20)]
-fn core_native(bencher: Bencher<'_, '_>) {
+/// Without and with the record of what the strategy was called with, as in a backtest and live.
+#[divan::bench(sample_count = 20, args = [false, true])]
+fn core_native(bencher: Bencher<'_, '_>, record_inputs: bool) {
     let ticks = ticks();
     bencher
         .counter(ItemsCount::new(ticks.len()))
         .with_inputs(|| Box::new(Native::default()))
-        .bench_values(|strategy| through_core(strategy, &ticks));
+        .bench_values(|strategy| through_core(strategy, &ticks, record_inputs));
 }
 
-#[divan::bench(sample_count = 20)]
-fn core_sandboxed(bencher: Bencher<'_, '_>) {
+#[divan::bench(sample_count = 20, args = [false, true])]
+fn core_sandboxed(bencher: Bencher<'_, '_>, record_inputs: bool) {
     let ticks = ticks();
-    let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
+    let sandbox =
+        Sandbox::new(SandboxConfig { compiler: Compiler::InProcess, ..SandboxConfig::default() }).unwrap();
     let file = components().join("ema-cross.wasm");
     let plugin = sandbox.load_file(&file, None, &SandboxLimits::default()).unwrap();
     bencher
         .counter(ItemsCount::new(ticks.len()))
         .with_inputs(|| Box::new(plugin.instantiate().unwrap()))
-        .bench_values(|strategy| through_core(strategy, &ticks));
+        .bench_values(|strategy| through_core(strategy, &ticks, record_inputs));
 }
 
 /// The demo's three agents in a calm sea: files, fsync, HTTP, threads; the feed waits for every order.

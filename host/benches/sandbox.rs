@@ -9,8 +9,8 @@ use divan::{Bencher, black_box};
 use ringfence::market::{InstrumentId, Instruments, Lots, Marks, PriceTicks, Tick, UnixNanos};
 use ringfence::orders::{Books, Mode, OrderId, OrderIntent, StrategyEvent};
 use ringfence::plugin::{
-    CallError, ComponentStrategy, Metadata, Sandbox, SandboxConfig, SandboxLimits, Services, Session,
-    Strategy, TickContext, batch_row,
+    CallError, Compiler, ComponentStrategy, Metadata, Sandbox, SandboxConfig, SandboxLimits, Services,
+    Session, Strategy, TickContext, batch_row,
 };
 use std::sync::Arc;
 use wasmtime::component::{Component, HasSelf, Instance, Linker};
@@ -78,7 +78,8 @@ fn component(intents: u32) -> Vec<u8> {
 }
 
 fn strategy(intents: u32) -> ComponentStrategy {
-    let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
+    let sandbox =
+        Sandbox::new(SandboxConfig { compiler: Compiler::InProcess, ..SandboxConfig::default() }).unwrap();
     let limits = SandboxLimits::default();
     sandbox.load(&component(intents), "bench", None, &limits).unwrap().instantiate().unwrap()
 }

@@ -17,10 +17,14 @@
 //! * [`resilience`]: failure taxonomy, breaker, retry, dead letters, checkpoints, degradation.
 //! * [`venue`]: what a venue is, the HTTP venue, the paper venue, the chaos proxy.
 //! * [`agent`]: the deterministic core that joins them, and the live shell that drives it.
-#![forbid(unsafe_code)]
+//! * [`admin`]: the operator's HTTP API on a running host.
+// One function is excepted, with its reason: it takes in the machine code that our own compiler made.
+#![deny(unsafe_code)]
 
+pub mod admin;
 pub mod agent;
 pub mod config;
+pub mod lab;
 pub mod market;
 pub mod orders;
 pub mod plugin;

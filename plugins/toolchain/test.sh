@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tests of ensure-wasm-target.sh with stand-ins for rustup, rustc and apt-get: no network, nothing installed.
+# Tests of ensure-wasm-target.sh and guests.sh with stand-ins for rustup, rustc, apt-get, python3, node and npm: no
+# network, nothing installed.
 #
 #   plugins/toolchain/test.sh
 #
@@ -18,7 +19,7 @@ machine() {
     mkdir -p "$box/path" "$box/sysroot/lib/rustlib/test-host/bin"
     : >"$box/calls"
     local tool
-    for tool in bash sh sed grep awk tr cut head tail cat cksum mktemp mkdir rm mv cp ln find dirname basename id du sort env timeout tar; do
+    for tool in bash sh sed grep awk tr cut head tail cat cmp cksum mktemp mkdir rm mv cp ln find xargs dirname basename id du sort env timeout tar; do
         ln -s "$(command -v "$tool")" "$box/path/$tool"
     done
 }
@@ -168,6 +169,81 @@ machine "an unknown route is a usage error"
 run --route sideways
 expect_status 2
 expect_words 'unknown route "sideways", expected auto, rustup or debian'
+
+# $1: a folder of plugins/, built for this machine.
+build_guest() {
+    status=0
+    PATH=$box/path RINGFENCE_GUESTS_DIR=$box/kept "$box/path/bash" "$here/guests.sh" "$1" "$box/out.wasm" \
+        >"$box/out" 2>"$box/err" || status=$?
+}
+
+# A Python whose pip installs a compiler that writes what it is asked for.
+python() {
+    stand_in python3 <<'SCRIPT'
+case "$*" in
+    *"-m pip --version"*) exit 0 ;;
+    *"-m pip install"*) exit 0 ;;
+    *componentize*) while [ $# -gt 0 ]; do [ "$1" = -o ] && echo wasm >"$2"; shift; done ;;
+esac
+exit 0
+SCRIPT
+}
+
+machine "a strategy in python on a machine without python says how to get it and how to do without"
+build_guest "$here/../ema-cross-python"
+expect_status 1
+expect_words "ema-cross-python is written in python, and there is no python3 on PATH"
+expect_words "apt-get install python3 python3-pip"
+expect_words 'make components RINGFENCE_GUESTS="rust ..."'
+
+machine "a python without pip and without venv says which package is missing"
+stand_in python3 <<<'exit 1'
+build_guest "$here/../ema-cross-c"
+expect_status 1
+expect_words "python3 has neither pip nor venv"
+
+machine "a compiler that cannot be fetched says so and leaves nothing behind"
+stand_in python3 <<<'case "$*" in *install*) echo "ERROR: no matching distribution" >&2; exit 1 ;; esac'
+build_guest "$here/../ema-cross-python"
+expect_status 1
+expect_words "ERROR: no matching distribution"
+expect_words "is PyPI reached"
+[ ! -e "$box/kept/python" ] || fail "expected no compiler"
+
+machine "a compiler is fetched once and a component is built when its source changes"
+python
+cp -r "$here/../ema-cross-python" "$box/mine"
+build_guest "$box/mine"
+expect_status 0
+build_guest "$box/mine"
+expect_status 0
+expect_calls '-m pip install.*--require-hashes' 1
+expect_calls 'componentize' 1
+echo "# changed" >>"$box/mine/ema_cross.py"
+build_guest "$box/mine"
+expect_calls '-m pip install' 1
+expect_calls 'componentize' 2
+
+machine "wasi is stubbed out unless the folder leaves it in"
+python
+build_guest "$here/../ema-cross-python"
+expect_calls 'componentize.*--stub-wasi' 1
+build_guest "$here/../wasi-python"
+expect_status 0
+expect_calls 'componentize' 2
+expect_calls 'componentize.*--stub-wasi' 1
+
+machine "a strategy in javascript on a machine without node says how to get it"
+build_guest "$here/../ema-cross-js"
+expect_status 1
+expect_words "ema-cross-js is written in js, and there is no node on PATH: install Node.js 18 or later"
+
+machine "a folder that says another language is told which there are"
+mkdir "$box/mine"
+printf 'language=cobol\nworld=w\nwasi=none\nsource=s\n' >"$box/mine/guest.env"
+build_guest "$box/mine"
+expect_status 1
+expect_words 'expected language=python, js or c, found "cobol"'
 
 [ "$failures" = 0 ] || { echo "plugins/toolchain/test.sh: $failures failed"; exit 1; }
 echo "plugins/toolchain/test.sh: all passed"

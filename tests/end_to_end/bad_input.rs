@@ -2,7 +2,7 @@ use super::setup::{Plan, Rig, component, ringfence, text};
 use std::path::Path;
 
 /// One message, a class, no panic, and a code that is not success.
-fn refused(arguments: &[&str], parts: &[&str]) {
+pub fn refused(arguments: &[&str], parts: &[&str]) {
     let output = ringfence(arguments);
     let stderr = text(&output.stderr);
     assert!(matches!(output.status.code(), Some(2..=4)), "{arguments:?}: {:?} {stderr}", output.status);

@@ -4,7 +4,8 @@ use ringfence::market::{
 };
 use ringfence::orders::{Books, Mode, OrderId, OrderIntent};
 use ringfence::plugin::{
-    Sandbox, SandboxConfig, SandboxLimits, Services, Session, Setting, SettingValue, Strategy, TickContext,
+    Compiler, Sandbox, SandboxConfig, SandboxLimits, Services, Session, Setting, SettingValue, Strategy,
+    TickContext,
 };
 use sha2::{Digest, Sha256};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 #[test]
 fn every_example_is_accepted_and_imports_nothing_but_the_contract() {
-    for name in ["ema-cross", "mean-reversion", "faulty"] {
+    for name in ["ema-cross", "mean-reversion", "breakout", "faulty"] {
         let path = component(name).display().to_string();
         let output = ringfence(&["inspect", &path, "--format", "json"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -53,7 +54,8 @@ fn crossings(file: &std::path::Path, tick_size: &str) -> (usize, usize, String) 
         max_lots: Lots(1_000_000_000),
     };
     let feed = FileFeed::open(file, &instrument, InstrumentId(0), &FeedConfig::default()).unwrap();
-    let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
+    let sandbox =
+        Sandbox::new(SandboxConfig { compiler: Compiler::InProcess, ..SandboxConfig::default() }).unwrap();
     let plugin = sandbox.load_file(&component("ema-cross"), None, &SandboxLimits::default()).unwrap();
     let mut strategy = plugin.instantiate().unwrap();
     let instruments = Instruments::new(vec![instrument]).unwrap();
@@ -110,12 +112,13 @@ fn the_sandboxed_averages_cross_on_real_quotes_where_the_reference_says() {
 fn each_fault_of_the_faulty_strategy_ends_in_its_own_verdict_and_the_host_goes_on() {
     // Filling memory costs fuel, so the memory cap is reached only with a budget that is larger than usual.
     let patient = "sandbox = { fuel_per_call = 20000000000, deadline_ms = 20000 }";
-    for (fault, code, agent) in [
+    for (fault, code, sandbox) in [
         ("panic", "trap_unreachable", ""),
         ("loop", "trap_fuel", ""),
         ("memory", "trap_memory", patient),
         ("flood", "trap_host_calls", ""),
     ] {
+        let agent = &format!("supervision = {{ strikes_max = 1 }}\n{sandbox}");
         let settings = format!("{{ fault = \"{fault}\", after = 30 }}");
         let rig =
             Rig::new(Plan { component: "faulty", settings: &settings, ticks: 60, agent, ..Plan::default() });
@@ -141,4 +144,19 @@ fn bad_intents_are_refused_with_a_code_and_the_strategy_goes_on() {
     let facts = facts(&output);
     assert_eq!(facts["traps"], 0, "{facts}");
     assert!(facts["agents"][0]["refused"].as_u64().unwrap() >= 30, "{facts}");
+}
+
+#[test]
+fn a_strategy_in_javascript_with_wasi_trades_like_the_one_in_rust() {
+    let run = |component, agent| {
+        let rig = Rig::new(Plan { component, agent, ticks: 200, ..Plan::default() });
+        let output = rig.run();
+        assert!(output.status.success(), "{component}: {}", text(&output.stderr));
+        rig.assert_nothing_twice();
+        let orders = rig.truth().orders;
+        orders.into_iter().map(|order| (order.side, order.quantity)).collect::<Vec<_>>()
+    };
+    let rust = run("ema-cross", "");
+    assert!(rust.len() > 20, "the prices cross often: {rust:?}");
+    assert_eq!(run("wasi-js", "sandbox = { profile = \"managed\", wasi = \"virtual\" }"), rust);
 }

@@ -20,7 +20,7 @@ fn rough() -> ChaosConfig {
 }
 
 /// Starts a host and kills it once the venue has executed this many orders.
-fn run_and_kill(rig: &Rig, executions: usize) {
+pub fn run_and_kill(rig: &Rig, executions: usize) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
         .args(["run", &rig.path("host.toml"), "--format", "json"])
         .stdout(Stdio::null())
@@ -55,6 +55,7 @@ fn a_host_that_is_killed_again_and_again_executes_nothing_twice_and_its_books_ag
     }
     let output = rig.run();
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("replay_"), "{}", text(&output.stderr));
     rig.assert_nothing_twice();
     let facts = facts(&output);
     let truth = rig.truth();
@@ -73,7 +74,7 @@ fn a_host_that_is_killed_again_and_again_executes_nothing_twice_and_its_books_ag
     assert!(journal["records"].as_u64().unwrap() > 100, "{journal}");
 }
 
-fn newest_checkpoint(rig: &Rig) -> serde_json::Value {
+pub fn newest_checkpoint(rig: &Rig) -> serde_json::Value {
     let verified = facts(&rig.state(&["checkpoint", "verify"]));
     assert_eq!(verified["damaged"], 0, "{verified}");
     let last = verified["checkpoints"].as_array().unwrap().last().unwrap()["file"].clone();

@@ -3,7 +3,7 @@
 use ringfence::config::Config;
 use ringfence::venue::KeySource;
 use ringfence::venue::chaos::{ChaosConfig, ChaosHandle, ChaosProxy};
-use ringfence::venue::paper::{AccountTruth, PaperAccount, PaperConfig, PaperHandle, PaperVenue};
+use ringfence::venue::paper::{AccountTruth, PaperAccount, PaperConfig, PaperHandle, PaperKeys, PaperVenue};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,14 @@ pub struct Plan<'a> {
     pub chaos: ChaosConfig,
     /// More keys of the agent.
     pub agent: &'a str,
+    /// More keys of the venue's section.
+    pub venue: &'a str,
+    /// What the venue does with idempotency keys.
+    pub keys: PaperKeys,
+    /// More keys of the host.
+    pub host: &'a str,
+    /// Size of a lot, for the host and the venue.
+    pub lot: &'a str,
 }
 
 impl Default for Plan<'_> {
@@ -63,6 +71,10 @@ impl Default for Plan<'_> {
             ticks: 400,
             chaos: ChaosConfig::default(),
             agent: "",
+            venue: "",
+            keys: PaperKeys::Honoured,
+            host: "",
+            lot: "0.5",
         }
     }
 }
@@ -85,6 +97,7 @@ impl Rig {
                 port: 0,
                 accounts: vec![account],
                 instruments: config.instrument,
+                keys: plan.keys,
                 ..PaperConfig::default()
             };
             let venue = PaperVenue::start(paper).await.unwrap();
@@ -102,6 +115,19 @@ impl Rig {
 
     pub fn run(&self) -> Output {
         ringfence(&["run", &self.path("host.toml"), "--format", "json", "--log", "warn"])
+    }
+
+    /// Writes the configuration anew, as an operator would between two runs.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.path("host.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from} is not in the configuration");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    }
+
+    /// Replaces the data by this many ticks.
+    pub fn feed(&self, ticks: usize) {
+        std::fs::write(self.dir.path().join("trades.csv"), trades(ticks)).unwrap();
     }
 
     /// A command that reads the state of this rig's host.
@@ -129,7 +155,7 @@ impl Rig {
 }
 
 /// Prices that rise and fall, so that averages cross every few ticks.
-fn trades(count: usize) -> String {
+pub fn trades(count: usize) -> String {
     let mut text = String::from("timestamp,price,quantity\n");
     for row in 0..count {
         let wave = [0, 3, 7, 9, 7, 2, -3, -8, -9, -4][row % 10];
@@ -138,11 +164,12 @@ fn trades(count: usize) -> String {
     text
 }
 
-fn configuration(plan: &Plan<'_>, proxy: &str, venue: &str) -> String {
+pub fn configuration(plan: &Plan<'_>, proxy: &str, venue: &str) -> String {
     format!(
         r#"
 data_dir = "state"
 seed = 3
+{}
 
 [venue.main]
 kind = "http"
@@ -150,6 +177,7 @@ base_url = "{proxy}"
 key = {{ file = "venue.key" }}
 request_timeout_ms = 400
 updates_poll_ms = 50
+{}
 gate.limiter = {{ calls_per_second = 5000, burst_calls = 5000 }}
 gate.write = {{ open_ms = 40, open_ms_max = 80, probe_deadline_ms = 500 }}
 gate.read = {{ open_ms = 40, open_ms_max = 80, probe_deadline_ms = 500 }}
@@ -161,7 +189,7 @@ kind = "spot"
 quote_currency = "USD"
 multiplier = "1"
 tick_size = "0.01"
-lot_size = "0.5"
+lot_size = "{}"
 min_lots = 1
 max_lots = 1000
 
@@ -184,6 +212,9 @@ retry = {{ base_ms = 10, cap_ms = 40, deadline_ms = 4000, attempt_ms_min = 5 }}
 degradation = {{ dwell_ms = 20, dwell_ms_max = 40 }}
 {}
 "#,
+        plan.host,
+        plan.venue,
+        plan.lot,
         component(plan.component).display(),
         plan.settings,
         plan.agent

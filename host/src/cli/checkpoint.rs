@@ -30,7 +30,7 @@ struct Row {
     file: String,
     agent: Option<String>,
     generation: Option<u64>,
-    record: Option<u64>,
+    journal_seq: Option<u64>,
     error: Option<String>,
 }
 
@@ -51,7 +51,8 @@ fn show(file: &Path, out: &Output) -> Result<ExitCode, CliError> {
         "agent": header.agent,
         "generation": header.generation,
         "call": header.point.tick,
-        "record": header.point.journal_seq,
+        "record": state.number,
+        "journal_seq": header.point.journal_seq,
         "incarnation": header.point.incarnation,
         "plugin": Digest::from_bytes(header.point.plugin).to_string(),
         "bytes": checkpoint.payload.len(),
@@ -98,14 +99,14 @@ fn verify_all(data_dir: &Path, out: &Output) -> Result<ExitCode, CliError> {
                     file,
                     agent: Some(header.agent),
                     generation: Some(header.generation),
-                    record: Some(header.point.journal_seq),
+                    journal_seq: Some(header.point.journal_seq),
                     error: None,
                 },
                 Err(error) => Row {
                     file,
                     agent: None,
                     generation: None,
-                    record: None,
+                    journal_seq: None,
                     error: Some(format!("{} ({})", error, error.code())),
                 },
             });
@@ -119,7 +120,8 @@ fn verify_all(data_dir: &Path, out: &Output) -> Result<ExitCode, CliError> {
                 None => out.good("good"),
                 Some(error) => format!("{} {error}", out.bad("damaged")),
             };
-            let record = row.record.map_or_else(String::new, |record| format!("up to record {record}"));
+            let record =
+                row.journal_seq.map_or_else(String::new, |seq| format!("up to journal record {seq}"));
             let _ = writeln!(text, "{}  {verdict}  {record}", row.file);
         }
         let _ = write!(text, "{} checkpoints, {damaged} damaged", rows.len());

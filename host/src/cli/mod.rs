@@ -1,14 +1,22 @@
 //! The command line: one file per command, and what they share.
 
 mod checkpoint;
+mod compare;
+mod compile;
 mod demo;
 mod dlq;
+mod host;
 mod inspect;
 mod journal;
+mod lab;
+mod lab_page;
 mod output;
 mod report;
 mod run;
 mod settle;
+mod status;
+mod swap;
+mod test;
 mod venue;
 
 use clap::{Parser, Subcommand};
@@ -24,7 +32,7 @@ struct Cli {
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     format: Format,
     /// What is logged to standard error, such as `warn` or `ringfence=debug,strategy=info`. Without it: warnings
-    /// of the host and errors of strategies; for the demo, which has plenty of both, nothing.
+    /// of the host, what operators change, and errors of strategies; for the demo, which has plenty of both, nothing.
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
@@ -37,9 +45,21 @@ enum Command {
     Demo(demo::Args),
     /// Run the agents of a configuration.
     Run(run::Args),
+    /// Run a component over recorded data, with a simulated exchange, the risk gate and the modes of live trading.
+    Test(test::Args),
+    /// Run two components over the same data and show where they part, and what came of each.
+    Compare(compare::Args),
     /// Show what a component is, what it needs, and whether this host takes it.
     Inspect(inspect::Args),
-    /// Look at dead letters, send them again, or close them. The host must not be running.
+    /// Let another component take over in a running agent, with its state, at a tick boundary.
+    Swap(swap::SwapArgs),
+    /// Bring the component back that ran before the last swap.
+    Rollback(swap::RollbackArgs),
+    /// End a latched shutdown or a quarantine of a running agent.
+    Release(swap::ReleaseArgs),
+    /// Show what the agents of a running host are and do.
+    Status(status::Args),
+    /// Look at dead letters, send them again, or close them, whether the host runs or not.
     #[command(subcommand)]
     Dlq(dlq::Command),
     /// Look at checkpoint files.
@@ -51,6 +71,9 @@ enum Command {
     /// Venues to test against.
     #[command(subcommand)]
     Venue(venue::Command),
+    /// Compile a component for the host that started this process.
+    #[command(hide = true)]
+    CompileComponent(compile::Args),
 }
 
 /// Where the state of a host is: a configuration, or the folder itself.
@@ -87,18 +110,25 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(cli.format);
     let quiet = matches!(cli.command, Command::Demo(_));
-    let filter = cli.log.as_deref().unwrap_or(if quiet { "off" } else { "warn,strategy=error" });
+    let filter = cli.log.as_deref().unwrap_or(if quiet { "off" } else { "warn,audit=info,strategy=error" });
     if let Err(error) = output::start_log(filter) {
         return out.fail(&error);
     }
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args, &out),
         Command::Run(args) => run::run(&args, &out),
+        Command::Test(args) => test::run(&args, &out),
+        Command::Compare(args) => compare::run(&args, &out),
         Command::Inspect(args) => inspect::run(&args, &out),
+        Command::Swap(args) => swap::swap(&args, &out),
+        Command::Rollback(args) => swap::rollback(&args, &out),
+        Command::Release(args) => swap::release(&args, &out),
+        Command::Status(args) => status::run(&args, &out),
         Command::Dlq(command) => dlq::run(&command, &out),
         Command::Checkpoint(command) => checkpoint::run(&command, &out),
         Command::Journal(command) => journal::run(&command, &out),
         Command::Venue(command) => venue::run(&command, &out),
+        Command::CompileComponent(args) => compile::run(&args),
     };
     match outcome {
         Ok(code) => code,

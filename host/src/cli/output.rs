@@ -2,6 +2,7 @@
 
 use crate::resilience::{Class, Classified};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -19,25 +20,37 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) struct CliError {
     class: Class,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
 }
 
 impl CliError {
     /// Something wrong with what the user gave.
     pub fn input(code: &'static str, message: impl Into<String>) -> Self {
-        Self { class: Class::Data, code, message: message.into() }
+        Self::of(Class::Data, code, message)
     }
 
     /// Something wrong with the machine.
     pub fn system(code: &'static str, message: impl Into<String>) -> Self {
-        Self { class: Class::Resource, code, message: message.into() }
+        Self::of(Class::Resource, code, message)
+    }
+
+    /// Something that somebody else has classified.
+    pub fn of(class: Class, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { class, code: code.into(), message: message.into() }
+    }
+
+    /// The same with advice at its end.
+    pub fn advise(mut self, advice: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(advice);
+        self
     }
 }
 
 impl<E: Classified> From<E> for CliError {
     fn from(error: E) -> Self {
-        Self { class: error.class(), code: error.code(), message: error.to_string() }
+        Self::of(error.class(), error.code(), error.to_string())
     }
 }
 
@@ -57,6 +70,12 @@ impl Output {
     pub fn new(format: Format) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { format, colour }
+    }
+
+    /// For people, without colour.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self { format: Format::Text, colour: false }
     }
 
     pub fn is_json(&self) -> bool {
@@ -107,16 +126,22 @@ impl Output {
     /// Prints an error and gives the exit code that its class has: 2 for bad input, 3 for damaged state,
     /// 4 for the machine or the network.
     pub fn fail(&self, error: &CliError) -> ExitCode {
-        let label = if std::io::stderr().is_terminal() { "\x1b[31merror\x1b[0m" } else { "error" };
-        let mut stderr = std::io::stderr().lock();
-        // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(stderr, "{label} ({} {}): {}", error.class, error.code, error.message);
+        let code = self.complain(error);
         if self.format == Format::Json {
             let facts = serde_json::json!({
                 "error": { "class": error.class, "code": error.code, "message": error.message }
             });
             self.write(&facts.to_string());
         }
+        code
+    }
+
+    /// The same for a command that has printed its facts.
+    pub fn complain(&self, error: &CliError) -> ExitCode {
+        let label = if std::io::stderr().is_terminal() { "\x1b[31merror\x1b[0m" } else { "error" };
+        let mut stderr = std::io::stderr().lock();
+        // Nobody is left to tell when standard error is closed.
+        let _ = writeln!(stderr, "{label} ({} {}): {}", error.class, error.code, error.message);
         ExitCode::from(match error.class {
             Class::Data | Class::Logic => 2,
             Class::State => 3,
@@ -129,6 +154,23 @@ impl Output {
         // A closed pipe ends the output, not the command.
         let _ = writeln!(stdout, "{text}");
     }
+}
+
+/// Rows under each other, the first of which is the head.
+pub(super) fn columns(rows: &[Vec<String>], indent: &str, out: &Output) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |(number, row): (usize, &Vec<String>)| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let line = format!("{indent}{}", cells.join("  "));
+        let line = line.trim_end();
+        if number == 0 { out.bold(line) } else { line.to_owned() }
+    };
+    rows.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Sends the log to standard error, where it does not mix with facts.

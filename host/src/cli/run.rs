@@ -2,7 +2,8 @@
 
 use super::output::{CliError, Output};
 use super::report::{Facts, page};
-use crate::agent::live::{Host, RunReport, SystemClock};
+use crate::admin::AdminServer;
+use crate::agent::live::{AtStart, Host, RunReport, StartOrder, SystemClock};
 use crate::config::Config;
 use crate::orders::AgentName;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,9 +22,28 @@ pub(super) struct Args {
     /// End the latched shutdown of this agent: its equity of now becomes the new peak.
     #[arg(long, value_name = "AGENT")]
     release: Vec<AgentName>,
+    /// Book what the venue's positions of this agent differ by, as trades at the last price, and go on from there:
+    /// for after a trade by hand.
+    #[arg(long, value_name = "AGENT")]
+    adopt_positions: Vec<AgentName>,
+    /// Take orders of this agent that the venue has confirmed and does not know any more for gone.
+    #[arg(long, value_name = "AGENT")]
+    drop_vanished: Vec<AgentName>,
     /// Write the report as an HTML page.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+}
+
+impl Args {
+    fn orders(&self) -> Vec<StartOrder> {
+        let given = [
+            (&self.release, AtStart::Release),
+            (&self.adopt_positions, AtStart::AdoptPositions),
+            (&self.drop_vanished, AtStart::DropVanished),
+        ];
+        let order = |agent: &AgentName, order| StartOrder { agent: agent.clone(), order };
+        given.iter().flat_map(|(agents, what)| agents.iter().map(|agent| order(agent, *what))).collect()
+    }
 }
 
 /// How often a progress bar is drawn, and how late a stop is noticed.
@@ -40,8 +60,15 @@ pub(super) fn run(args: &Args, out: &Output) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     }
     let clock = SystemClock::start();
-    let host = Host::start(&config, &args.release)?;
+    // First, so that a host that cannot be operated does not start.
+    let admin = config.admin.as_ref().map(AdminServer::start).transpose()?;
+    let host = Host::start(&config, &args.orders())?;
+    if let Some(admin) = &admin {
+        admin.serve(host.control(), &config.data_dir)?;
+        out.line(format!("admin API on {}", admin.address()));
+    }
     let report = watch(host, out, |_| ());
+    drop(admin);
     let seconds = clock.now().mono.0 as f64 / 1e9;
     let facts = Facts::new(&report, None, 0, seconds);
     out.facts(&facts, |out| facts.table(out));

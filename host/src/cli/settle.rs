@@ -199,7 +199,7 @@ fn lot_size(instruments: &[Instrument], symbol: &str) -> Option<Decimal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::core::Stats;
+    use crate::agent::core::{Stats, Status, StrategyStatus, SwapStage};
     use crate::agent::live::Curve;
     use crate::market::{DataCounts, InstrumentId, Instruments, Lots, PriceTicks};
     use crate::orders::{
@@ -238,6 +238,7 @@ mod tests {
             call: 1,
             origin: Origin::Tick,
             input: Digest::of(b""),
+            output: None,
             intents: vec![intended],
             memory: None,
         };
@@ -247,7 +248,7 @@ mod tests {
         let (mut ledger, mut books) = (Ledger::default(), Books::new(config.agent[0].cash, 1));
         let at = crate::market::UnixNanos(1);
         ledger.decide(at, &decision).unwrap();
-        ledger.update(at, &OrderUpdate { sequence: 1, key, change }).unwrap();
+        ledger.update(at, &OrderUpdate { sequence: 1, key, change, venue_id: None }).unwrap();
         books.fill(&instruments, (OrderId(1), InstrumentId(0), Side::Buy), quantity, price, fee).unwrap();
         let agent = AgentReport {
             name,
@@ -259,17 +260,30 @@ mod tests {
             curve: Curve::default(),
             equity: None,
             max_drawdown: Decimal::ZERO,
+            reconciliation: crate::agent::core::ReconcileStage::Reconciled,
             mode: Mode::Full,
             modes: Vec::new(),
             alerts: Vec::new(),
             said: Vec::new(),
             halted: false,
+            mode_cause: None,
+            incarnation: 1,
+            status: Status {
+                plugin: Digest::of(b"x"),
+                settings: Vec::new(),
+                strategy: StrategyStatus::Running,
+                strikes: 0,
+                swap: SwapStage::None,
+            },
+            open_intents: 0,
+            stopped: true,
         };
         let report = RunReport {
             agents: vec![agent],
             gates: BTreeMap::new(),
             samples: 1,
             dead_letters: 0,
+            letter_alerts: Vec::new(),
             broken: Vec::new(),
         };
         let two = Decimal::from(2);

@@ -1,6 +1,7 @@
 //! From bytes to a configuration, with the place of everything that is wrong.
 
 use super::{Config, ConfigError};
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -18,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-pub(super) fn decode(text: &str, path: &Path) -> Result<Config, ConfigError> {
+pub(super) fn decode<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let reason = error.message().trim().replace('\n', "; ");
         let offset = error.span().map_or(0, |span| span.start.min(text.len()));

@@ -19,18 +19,22 @@ pub enum BarPrice {
 ///
 /// A bar is complete when the first tick of a later interval arrives, since nothing else proves that no tick
 /// of its own is still to come. An interval without ticks has no bar.
-#[derive(Clone, Debug)]
+///
+/// It is itself what a checkpoint keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BarBuilder {
     instrument: InstrumentId,
     seconds: NonZeroU32,
     price: BarPrice,
+    /// No bar that starts earlier is made any more.
+    from: UnixNanos,
     current: Option<Bar>,
 }
 
 impl BarBuilder {
     /// A builder that has seen nothing yet.
     pub const fn new(instrument: InstrumentId, seconds: NonZeroU32, price: BarPrice) -> Self {
-        Self { instrument, seconds, price, current: None }
+        Self { instrument, seconds, price, from: UnixNanos(0), current: None }
     }
 
     /// Takes a tick, and returns the bar before it when this tick begins another interval.
@@ -38,39 +42,82 @@ impl BarBuilder {
     /// Ticks of other instruments, without the price that is asked for, or older than the current bar change
     /// nothing. Sums that do not fit saturate.
     pub fn push(&mut self, tick: &Tick) -> Option<Bar> {
-        if tick.instrument != self.instrument {
-            return None;
+        let complete = self.complete(tick);
+        self.add(tick);
+        complete
+    }
+
+    /// The bar that this tick completes. It is handed out once, and the tick is in no bar yet.
+    pub fn complete(&mut self, tick: &Tick) -> Option<Bar> {
+        let (start, _) = self.place(tick)?;
+        let bar = self.current.take_if(|bar| bar.start < start)?;
+        self.from = self.end(&bar);
+        Some(bar)
+    }
+
+    /// Takes note that a bar was handed out, by another builder of the same bars.
+    pub fn follow(&mut self, bar: &Bar) {
+        if self.makes(bar) {
+            self.from = self.from.max(self.end(bar));
+            self.current = self.current.filter(|current| current.start >= self.from);
         }
-        let price = self.price_of(tick)?;
-        let length = u64::from(self.seconds.get()) * 1_000_000_000;
-        let start = tick.event_time.0 - tick.event_time.0 % length;
+    }
+
+    /// Puts a tick into its bar. A bar that it completes must have been taken before, or it is gone.
+    pub fn add(&mut self, tick: &Tick) {
+        let Some((start, price)) = self.place(tick).filter(|(start, _)| *start >= self.from) else { return };
         match &mut self.current {
-            Some(bar) if start < bar.start.0 => None,
-            Some(bar) if start == bar.start.0 => {
+            Some(bar) if bar.start == start => {
                 bar.high = bar.high.max(price);
                 bar.low = bar.low.min(price);
                 bar.close = price;
                 bar.volume.0 = bar.volume.0.saturating_add(tick.volume.0);
                 bar.trades = bar.trades.saturating_add(trades(tick));
-                None
             }
-            current => current.replace(Bar {
-                instrument: self.instrument,
-                start: UnixNanos(start),
-                seconds: self.seconds.get(),
-                open: price,
-                high: price,
-                low: price,
-                close: price,
-                volume: tick.volume,
-                trades: trades(tick),
-            }),
+            current => {
+                self.from = start;
+                *current = Some(Bar {
+                    instrument: self.instrument,
+                    start,
+                    seconds: self.seconds.get(),
+                    open: price,
+                    high: price,
+                    low: price,
+                    close: price,
+                    volume: tick.volume,
+                    trades: trades(tick),
+                });
+            }
         }
     }
 
     /// The bar that is not complete yet, for the end of the data.
     pub const fn finish(self) -> Option<Bar> {
         self.current
+    }
+
+    /// Whether both make the same bars of the same prices.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.instrument, self.seconds, self.price) == (other.instrument, other.seconds, other.price)
+    }
+
+    fn makes(&self, bar: &Bar) -> bool {
+        (self.instrument, self.seconds.get()) == (bar.instrument, bar.seconds)
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::from(self.seconds.get()) * 1_000_000_000
+    }
+
+    fn end(&self, bar: &Bar) -> UnixNanos {
+        UnixNanos(bar.start.0.saturating_add(self.nanos()))
+    }
+
+    /// Start of the interval that a tick belongs to, and its price; `None` when it is in no bar of this
+    /// builder.
+    fn place(&self, tick: &Tick) -> Option<(UnixNanos, PriceTicks)> {
+        let price = self.price_of(tick).filter(|_| tick.instrument == self.instrument)?;
+        Some((UnixNanos(tick.event_time.0 - tick.event_time.0 % self.nanos()), price))
     }
 
     fn price_of(&self, tick: &Tick) -> Option<PriceTicks> {
@@ -162,6 +209,44 @@ mod tests {
             assert_eq!(bars.push(&tick), None);
         }
         assert_eq!(bars.finish(), Some(bar(60, [11, 11, 11, 11], 0, 0)));
+    }
+
+    #[test]
+    fn a_bar_is_handed_out_once_whatever_follows() {
+        let mut bars = builder(60, BarPrice::Trade);
+        bars.add(&trade(61_000, 10, 1));
+        let late = trade(119_000, 99, 1);
+        assert_eq!(bars.complete(&late), None);
+        let next = trade(120_000, 11, 1);
+        let first = bars.complete(&next);
+        assert_eq!(first, Some(bar(60, [10; 4], 1, 1)));
+        assert_eq!(bars.complete(&next), None);
+        bars.add(&late);
+        assert_eq!(bars.current, None, "its interval is over");
+        bars.add(&next);
+        assert_eq!(bars.push(&trade(180_000, 12, 1)), Some(bar(120, [11; 4], 1, 1)));
+    }
+
+    #[test]
+    fn a_builder_that_follows_another_hands_out_what_is_left() {
+        let mut one = builder(60, BarPrice::Trade);
+        let mut other = one.clone();
+        for tick in [trade(61_000, 10, 1), trade(62_000, 11, 1)] {
+            one.add(&tick);
+            other.add(&tick);
+        }
+        let next = trade(120_000, 12, 1);
+        other.follow(&one.complete(&next).unwrap());
+        assert_eq!(one, other);
+        other.follow(&Bar { seconds: 300, start: UnixNanos(u64::MAX), ..Bar::default() });
+        other.follow(&Bar {
+            seconds: 60,
+            instrument: InstrumentId(1),
+            start: next.event_time,
+            ..Bar::default()
+        });
+        assert_eq!(one, other, "bars of others");
+        assert_eq!(other.complete(&next), None);
     }
 
     proptest! {

@@ -188,6 +188,12 @@ pub enum FaultKind {
         /// The limit.
         bytes_max: u32,
     },
+    /// A line of a capture that is no message of the stream.
+    #[error("found \"{found}\", expected nanoseconds and one JSON message of a Binance stream")]
+    BadMessage {
+        /// What stood there.
+        found: Excerpt,
+    },
     /// High, low, open and close contradict each other.
     #[error("open {open}, high {high}, low {low} and close {close} (in price ticks) contradict each other")]
     InconsistentBar {
@@ -291,6 +297,7 @@ fault_codes! {
     ColumnCount = "column_count",
     Quoted = "quoted",
     LineTooLong = "line_too_long",
+    BadMessage = "bad_message",
     InconsistentBar = "inconsistent_bar",
     Crossed = "crossed",
     Jump = "jump",

@@ -18,7 +18,9 @@ pub use bars::{BarBuilder, BarPrice};
 pub use check::{CheckConfig, MarketCheck};
 pub use decimal::{DecimalText, NumberFault, OffStep, StepSize, parse_decimal};
 pub use fault::{DataCounts, DataFault, Excerpt, FaultCode, FaultKind, Field, Place};
-pub use feed::{CsvFeed, FeedConfig, FeedError, FeedFormat, FileFeed, Merge, RowError, Sample, merge};
+pub use feed::{
+    CsvFeed, FeedConfig, FeedError, FeedFormat, FileFeed, Merge, RowError, Sample, Survey, merge,
+};
 pub use instrument::{Instrument, InstrumentError, InstrumentId, InstrumentKind, Instruments};
 pub use number::{Lots, Money, PriceTicks};
 pub use tick::{Bar, Marks, Tick};

@@ -57,6 +57,15 @@ pub(super) fn parse_stamp(text: &[u8], unit: Option<StampUnit>) -> Result<UnixNa
     }
 }
 
+impl std::str::FromStr for UnixNanos {
+    type Err = &'static str;
+
+    /// Reads a moment in any of the forms that data files have.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_stamp(text.as_bytes(), None)
+    }
+}
+
 fn integer(number: u64, length: usize, unit: Option<StampUnit>) -> Result<UnixNanos, &'static str> {
     // Eight digits would be seconds of the early 1970s; nobody's data is from then, but dates look like this.
     if length == 8

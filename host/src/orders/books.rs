@@ -3,9 +3,12 @@
 //! Cash and quantities are exact. Cost and realised profit use the average-cost method; the division by
 //! the position's size is the one place that rounds, to 28 digits, and equity does not depend on it.
 
-use super::{NewOrder, OrderId, Side};
+mod claims;
+
+use super::{IntentKey, NewOrder, OrderId, Side};
 use crate::market::{InstrumentId, Instruments, Lots, Money, PriceTicks, Tick};
 use crate::resilience::{Class, Classified};
+use claims::Claim;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,6 +40,23 @@ pub struct WorkingOrder {
     pub limit: Option<PriceTicks>,
     /// Whether it can only reduce a position.
     pub reduce_only: bool,
+    /// The price that wakes it, if it waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<PriceTicks>,
+    /// What has been filled.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub filled: Lots,
+    /// How much more than `leaves` it may be filled: a change of it is on its way, or may be at the venue.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub may_add: Lots,
+    /// The lowest and the highest limit that it may have by such a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<(PriceTicks, PriceTicks)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(quantity: &Lots) -> bool {
+    quantity.is_zero()
 }
 
 impl WorkingOrder {
@@ -48,7 +68,16 @@ impl WorkingOrder {
             leaves,
             limit: terms.kind.limit(),
             reduce_only: terms.options.reduce_only,
+            trigger: terms.kind.trigger(),
+            filled: Lots(terms.quantity.0.saturating_sub(leaves.0)),
+            may_add: Lots::ZERO,
+            limits: None,
         }
+    }
+
+    /// The most that can still be filled, whatever becomes of the changes that are on their way.
+    pub const fn exposed(&self) -> Lots {
+        Lots(self.leaves.0.saturating_add(self.may_add.0))
     }
 }
 
@@ -59,6 +88,8 @@ pub struct Books {
     fees: Money,
     holdings: Vec<Holding>,
     working: BTreeMap<OrderId, WorkingOrder>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<IntentKey, Claim>,
 }
 
 /// Why a fill cannot be booked.
@@ -130,9 +161,14 @@ impl Books {
 
     /// Takes note of the last price, for valuation.
     pub fn mark(&mut self, tick: &Tick) {
-        if let Some(price) = tick.mark_price()
-            && let Some(holding) = self.slot_mut(tick.instrument)
-        {
+        if let Some(price) = tick.mark_price() {
+            self.mark_at(tick.instrument, price);
+        }
+    }
+
+    /// Takes note of a last price by itself.
+    pub fn mark_at(&mut self, instrument: InstrumentId, price: PriceTicks) {
+        if let Some(holding) = self.slot_mut(instrument) {
             holding.mark = Some(price);
         }
     }
@@ -140,10 +176,12 @@ impl Books {
     /// An order starts to work, or its terms change.
     pub fn open_order(&mut self, id: OrderId, order: WorkingOrder) {
         self.working.insert(id, order);
+        self.count_claims(id);
     }
 
     /// An order has stopped working. Returns what was left of it.
     pub fn close_order(&mut self, id: OrderId) -> Option<WorkingOrder> {
+        self.drop_confirmed(id);
         self.working.remove(&id)
     }
 
@@ -175,11 +213,29 @@ impl Books {
         }
         if let Some(working) = self.working.get_mut(&order) {
             working.leaves = Lots(working.leaves.0.saturating_sub(quantity.0).max(0));
-            if working.leaves.is_zero() {
+            working.filled = Lots(working.filled.0.saturating_add(quantity.0));
+            self.count_claims(order);
+            if self.working.get(&order).is_some_and(|working| working.exposed().is_zero()) {
                 self.working.remove(&order);
             }
         }
         Ok(())
+    }
+
+    /// Books a position that was found at the venue as a trade at this price, without a fee.
+    ///
+    /// # Errors
+    /// As [`Books::fill`].
+    pub fn adopt(
+        &mut self,
+        instruments: &Instruments,
+        instrument: InstrumentId,
+        quantity: Lots,
+        price: PriceTicks,
+    ) -> Result<(), BooksError> {
+        let side = if quantity.0 < 0 { Side::Sell } else { Side::Buy };
+        let nobodys = OrderId(u64::MAX);
+        self.fill(instruments, (nobodys, instrument, side), quantity.abs(), price, Money::ZERO)
     }
 
     /// Books money that came in or went out without a trade, such as funding.

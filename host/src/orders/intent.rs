@@ -79,6 +79,14 @@ impl OrderKind {
         }
     }
 
+    /// The price that wakes the order, if it waits for one.
+    pub const fn trigger(self) -> Option<PriceTicks> {
+        match self {
+            Self::Stop(trigger) | Self::StopLimit { trigger, .. } => Some(trigger),
+            Self::Market | Self::Limit(_) => None,
+        }
+    }
+
     /// The same condition with another limit, when one is given.
     pub const fn with_limit(self, limit: Option<PriceTicks>) -> Self {
         match (self, limit) {

@@ -89,6 +89,18 @@ impl Slot<'_> {
     }
 }
 
+impl IntentKey {
+    /// The key with these bytes.
+    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+}
+
 impl AgentName {
     /// The name as text.
     pub fn as_str(&self) -> &str {

@@ -5,26 +5,34 @@
 //!    │             ▲         ├► Rejected
 //!    │             ├─ retry ─┼─ NotSent
 //!    │             └─ same ──┴─ Ambiguous ─► (an update of the venue says what happened)
-//!    │                key           ├► Expired (asked twice, the venue has never had it)
-//!    ├► Suppressed, Expired         └► DeadLettered ─┬► Intended again (requeued)
-//!    └► DeadLettered                                 └► Resolved
+//!    │                key           ├► Intended again (asked twice, the venue has never had it)
+//!    │                              ├► Expired (the same, and it is not tried again)
+//!    ├► Expired                     └► DeadLettered ─┬► Intended again (requeued)
+//!    └► DeadLettered                                 └► Resolved (by itself, or by a new intent)
 //! ```
 
+mod denial;
+mod letters;
+mod prune;
+mod refuted;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 
-pub use state::{FailedAttempt, Intent, IntentState};
+pub use refuted::Refuted;
+pub use state::{FailedAttempt, Intent, IntentState, LetterMark};
 
-use super::record::{Action, Decided, Decision, ExpiredBecause, Origin, Record, Verdict};
+use super::record::{Action, Decision, ExpiredBecause, Origin, Record, Verdict};
 use super::{IntentKey, NewOrder, OrderId, OrderIntent};
 use crate::market::{InstrumentId, Lots, UnixNanos};
 use crate::resilience::{Class, Classified, Failure, Phase};
-use crate::venue::{OrderChange, OrderUpdate, Outcome, Request};
+use crate::venue::{Baseline, OrderChange, OrderUpdate, OtherOrder, Outcome, Request};
+use refuted::{fate, refuted};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use thiserror::Error;
+use tombstones::Tombstones;
 
 /// One order of the strategy, from the first intent to the tombstone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +49,17 @@ pub struct Order {
     pub closed_at: Option<UnixNanos>,
     /// Number of the venue's last change that was applied.
     pub last_sequence: u64,
+    /// The venue's own id of it, once it has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub venue_id: Option<String>,
+    /// Whether an operator has taken it for gone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dropped: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Every intent and order of one agent.
@@ -52,6 +71,9 @@ pub struct Ledger {
     open: BTreeSet<IntentKey>,
     /// Dead letters that may have been executed.
     unresolved: BTreeSet<IntentKey>,
+    /// Closed orders that are not in `orders` any more.
+    #[serde(default, skip_serializing_if = "Tombstones::is_empty")]
+    tombstones: Tombstones,
 }
 
 /// A record that does not follow from the state: the journal and the state do not belong together.
@@ -111,19 +133,17 @@ pub struct Applied {
     pub closed: bool,
     /// Whether the intent had been given up on before.
     pub was_dead: bool,
-    /// Whether the venue had denied the order before, twice: the order was closed and is open again.
-    pub was_denied: bool,
+    /// What the change contradicts: the order was closed, and is open again.
+    pub refuted: Option<Refuted>,
 }
 
 impl Ledger {
     /// Code of a refusal of our credentials.
     pub const UNAUTHORIZED: &'static str = "unauthorized";
+    /// Code of a refusal because the key was used for another request.
+    pub const KEY_REUSED: &'static str = "key_reused";
     /// Errors kept per intent: enough to see how it began and how it ended.
     pub const ERRORS_PER_INTENT_MAX: usize = 64;
-    /// How long a closed order is remembered, so that news that comes late is not taken for another order's.
-    pub const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 3_600);
-    /// How many closed orders are remembered at most, whatever their age.
-    pub const TOMBSTONES_MAX: usize = 20_000;
 
     /// An intent.
     pub fn intent(&self, key: &IntentKey) -> Option<&Intent> {
@@ -145,14 +165,48 @@ impl Ledger {
         self.open.len()
     }
 
-    /// Whether an intent was given up on of which nobody knows whether it was executed.
-    pub fn has_unresolved(&self) -> bool {
-        !self.unresolved.is_empty()
+    /// Intents that were given up on and of which nobody knows whether they were executed.
+    pub fn unresolved(&self) -> impl Iterator<Item = IntentKey> + '_ {
+        self.unresolved.iter().copied()
+    }
+
+    /// Orders that the venue may have executed without saying so: attempts under way, attempts without an
+    /// answer, and those that were given up on.
+    pub fn in_doubt(&self) -> impl Iterator<Item = &NewOrder> {
+        let unsure = |intent: &&Intent| intent.maybe_executed || intent.state == IntentState::Submitting;
+        let placed = |intent: &Intent| Some(&self.orders.get(&intent.action.order())?.terms);
+        let keys = self.open.iter().chain(&self.unresolved);
+        keys.filter_map(|key| self.intents.get(key)).filter(unsure).filter_map(placed)
+    }
+
+    /// Whether the venue has confirmed an order that may still be filled.
+    pub fn is_acknowledged(&self, order: &Order) -> bool {
+        let placing = self.intents.get(&order.key).map(|intent| &intent.state);
+        order.closed_at.is_none() && (order.accepted || placing == Some(&IntentState::Acknowledged))
     }
 
     /// An order, also a closed one that is still remembered.
     pub fn order(&self, id: OrderId) -> Option<&Order> {
         self.orders.get(&id)
+    }
+
+    /// The other orders in the instrument of an order that work, or that have ended since a moment, as far as
+    /// they can be found in an account: those with an id of the venue or a fill.
+    pub fn others(&self, id: OrderId, since: UnixNanos) -> Vec<OtherOrder> {
+        let Some(instrument) = self.orders.get(&id).map(|order| order.terms.instrument) else {
+            return Vec::new();
+        };
+        let others = self.orders.iter().filter(|(other, order)| {
+            **other != id
+                && order.terms.instrument == instrument
+                && order.closed_at.is_none_or(|closed| closed > since)
+                && (order.venue_id.is_some() || !order.filled.is_zero())
+        });
+        let part = |(_, order): (_, &Order)| OtherOrder {
+            venue_id: order.venue_id.clone(),
+            filled: order.terms.side.signed(order.filled),
+        };
+        others.map(part).collect()
     }
 
     /// An order that may still be filled.
@@ -168,7 +222,19 @@ impl Ledger {
 
     /// The highest order id that a strategy has used.
     pub fn last_strategy_order(&self) -> Option<OrderId> {
-        self.orders.range(..OrderId(Self::HOST_ORDERS_FROM)).next_back().map(|(id, _)| *id)
+        let end = OrderId(Self::HOST_ORDERS_FROM);
+        let kept = self.orders.range(..end).next_back().map(|(id, _)| *id);
+        kept.max(self.tombstones.last_before(end))
+    }
+
+    /// Whether an order's id was used, as far back as closed orders are remembered.
+    pub fn is_used(&self, id: OrderId) -> bool {
+        self.orders.contains_key(&id) || self.tombstones.holds_order(id)
+    }
+
+    /// Whether an order was placed under this key, as far back as closed orders are remembered.
+    pub fn knows(&self, key: &IntentKey) -> bool {
+        self.by_key.contains_key(key) || self.tombstones.holds_key(key)
     }
 
     /// Ids from here on are the host's own, so that its closing orders cannot collide with a strategy's.
@@ -177,39 +243,58 @@ impl Ledger {
     /// Takes a decision in. The same slot with the same content again changes nothing.
     ///
     /// # Errors
-    /// When a slot comes again with another content.
+    /// When a slot comes again with another content; then nothing of the decision is taken in.
     pub fn decide(&mut self, at: UnixNanos, decision: &Decision) -> Result<(), LedgerError> {
-        for decided in &decision.intents {
-            let Verdict::Intended(request) = &decided.verdict else { continue };
-            if let Some(known) = self.intents.get(&decided.key) {
-                if known.request == *request {
-                    continue;
-                }
+        let wanted = || {
+            decision.intents.iter().filter_map(|decided| match &decided.verdict {
+                Verdict::Intended(request) => Some((decided, request)),
+                Verdict::Suppressed(_) | Verdict::Refused { .. } => None,
+            })
+        };
+        let mut slots = BTreeMap::new();
+        for (decided, request) in wanted() {
+            let known = self.intents.get(&decided.key).map(|intent| &intent.request);
+            let known = known.or_else(|| slots.insert(decided.key, request));
+            if known.is_some_and(|known| known != request) || self.tombstones.holds_key(&decided.key) {
                 return Err(LedgerError::SlotReused(decided.key));
             }
-            self.insert(at, decision, decided, request);
+        }
+        for (decided, request) in wanted() {
+            if !self.intents.contains_key(&decided.key) {
+                let by_host = decision.origin == Origin::Host;
+                let slot = (decision.call, decided.index);
+                self.insert(at, (decided.key, decided.action, request), slot, by_host);
+            }
         }
         Ok(())
     }
 
-    fn insert(&mut self, at: UnixNanos, decision: &Decision, decided: &Decided, request: &Request) {
-        if let Action::Submit(terms) = decided.action {
+    fn insert(
+        &mut self,
+        at: UnixNanos,
+        (key, action, request): (IntentKey, Action, &Request),
+        (call, index): (u64, u32),
+        by_host: bool,
+    ) {
+        if let Action::Submit(terms) = action {
             let order = Order {
                 terms,
-                key: decided.key,
+                key,
                 accepted: false,
                 filled: Lots::ZERO,
                 closed_at: None,
                 last_sequence: 0,
+                venue_id: None,
+                dropped: false,
             };
             self.orders.insert(terms.id, order);
-            self.by_key.insert(decided.key, terms.id);
+            self.by_key.insert(key, terms.id);
         }
         let intent = Intent {
-            action: decided.action,
-            call: decision.call,
-            index: decided.index,
-            by_host: decision.origin == Origin::Host,
+            action,
+            call,
+            index,
+            by_host,
             request: request.clone(),
             state: IntentState::Intended,
             attempts: 0,
@@ -217,23 +302,34 @@ impl Ledger {
             replay: 0,
             decided_at: at,
             last_at: at,
+            baseline: None,
             maybe_executed: false,
             errors: Vec::new(),
+            errors_dropped: 0,
+            letter: None,
+            parent: None,
+            requeued_at: None,
         };
-        self.intents.insert(decided.key, intent);
-        self.open.insert(decided.key);
+        self.intents.insert(key, intent);
+        self.open.insert(key);
     }
 
     /// An attempt is about to be made.
     ///
     /// # Errors
     /// When the intent is unknown or closed.
-    pub fn submitting(&mut self, at: UnixNanos, key: IntentKey) -> Result<(), LedgerError> {
+    pub fn submitting(
+        &mut self,
+        at: UnixNanos,
+        key: IntentKey,
+        baseline: Option<Baseline>,
+    ) -> Result<(), LedgerError> {
         let intent = self.open_intent(key, "submitting")?;
         intent.state = IntentState::Submitting;
         intent.attempts = intent.attempts.saturating_add(1);
         intent.attempts_total = intent.attempts_total.saturating_add(1);
         intent.last_at = at;
+        intent.baseline = baseline;
         Ok(())
     }
 
@@ -249,8 +345,18 @@ impl Ledger {
         let (state, failure) = match outcome {
             Outcome::Done { .. } => (IntentState::Acknowledged, None),
             // The venue looks at credentials before it looks at the key: that it shuts us out now does not
-            // say that an earlier attempt was not executed.
-            Outcome::Refused(failure) if intent.maybe_executed() && failure.code == Self::UNAUTHORIZED => {
+            // say that an earlier attempt was not executed. Nor does what somebody before the venue says.
+            // A venue that needs a baseline knows no keys at all: it refuses this attempt and no other.
+            Outcome::Refused(failure)
+                if intent.maybe_executed()
+                    && (failure.code == Self::UNAUTHORIZED
+                        || failure.phase != Phase::Done
+                        || intent.baseline.is_some()) =>
+            {
+                (IntentState::Ambiguous, Some(failure))
+            }
+            // The venue has executed something under the key, and it was not this.
+            Outcome::Refused(failure) if failure.code == Self::KEY_REUSED => {
                 (IntentState::Ambiguous, Some(failure))
             }
             Outcome::Refused(failure) => (IntentState::Rejected, Some(failure)),
@@ -279,23 +385,30 @@ impl Ledger {
 
     /// Whether the venue's change of an order is news, and not one that was applied before.
     pub fn is_news(&self, update: &OrderUpdate) -> bool {
-        self.order_of(&update.key).is_some_and(|(_, order)| update.sequence > order.last_sequence)
+        let of_order = self.order_of(&update.key);
+        of_order.is_some_and(|(_, order)| update.sequence > order.last_sequence)
+            || self.tombstones.is_news(update)
     }
 
     /// Applies a change that the venue reported, once. Returns what changed, or `None` for old news and
     /// for orders of somebody else.
     pub fn update(&mut self, at: UnixNanos, update: &OrderUpdate) -> Option<Applied> {
+        let buried = self.unbury(update);
         let id = *self.by_key.get(&update.key)?;
         let order = self.orders.get_mut(&id)?;
         if update.sequence <= order.last_sequence {
             return None;
         }
         order.last_sequence = update.sequence;
-        let denied = IntentState::Expired(ExpiredBecause::NeverArrived);
-        let was_denied = self.intents.get(&update.key).is_some_and(|intent| intent.state == denied);
-        if was_denied {
+        if let Some(venue_id) = &update.venue_id {
+            order.venue_id = Some(venue_id.clone());
+        }
+        let fate = buried.or_else(|| fate(order, self.intents.get(&update.key)));
+        let refuted = refuted(order, fate, &update.change);
+        if refuted.is_some() {
             // It does exist: it can be filled, and has to be cancelled like any other.
             order.closed_at = None;
+            order.dropped = false;
         }
         let mut rejected = false;
         match &update.change {
@@ -327,15 +440,21 @@ impl Ledger {
             intent.state = if rejected { IntentState::Rejected } else { IntentState::Acknowledged };
             self.settle(update.key);
         }
-        Some(Applied {
-            order: id,
-            terms,
-            change: update.change.clone(),
-            leaves,
-            closed,
-            was_dead,
-            was_denied,
-        })
+        Some(Applied { order: id, terms, change: update.change.clone(), leaves, closed, was_dead, refuted })
+    }
+
+    /// Brings an order back of which there is news. Returns what the news may contradict.
+    fn unbury(&mut self, update: &OrderUpdate) -> Option<Refuted> {
+        if !self.tombstones.is_news(update) {
+            return None;
+        }
+        let (id, order, fate) = self.tombstones.take(&update.key)?;
+        if self.orders.contains_key(&id) {
+            return None;
+        }
+        self.by_key.insert(update.key, id);
+        self.orders.insert(id, order);
+        fate
     }
 
     /// An intent is dropped: it provably never left, the venue has denied it, or it is moot. Only a cancel
@@ -366,80 +485,28 @@ impl Ledger {
     }
 
     /// The venue was asked about an intent. Only its word that it has the order changes anything here: what
-    /// a denial is worth depends on when it was given, and that is decided by [`Ledger::expire`]. Order
-    /// changes in the outcome are applied by [`Ledger::update`].
+    /// a denial is worth depends on when it was given, and that is said by [`Ledger::deny`] and
+    /// [`Ledger::expire`]. Order changes in the outcome are applied by [`Ledger::update`].
     ///
     /// # Errors
     /// When the intent is unknown.
     pub fn queried(&mut self, key: IntentKey, outcome: &Outcome) -> Result<(), LedgerError> {
         let intent = self.intents.get_mut(&key).ok_or(LedgerError::UnknownIntent(key))?;
         let has_it = matches!((outcome, intent.action), (Outcome::Done { .. }, Action::Submit(_)));
-        if has_it && !intent.state.is_terminal() {
+        let unresolved = intent.state == IntentState::DeadLettered { ambiguous: true };
+        if has_it && (unresolved || !intent.state.is_terminal()) {
             intent.state = IntentState::Acknowledged;
             self.settle(key);
         }
         Ok(())
     }
 
-    /// An intent is given up on.
-    ///
-    /// # Errors
-    /// When it is unknown or closed.
-    pub fn dead_letter(
-        &mut self,
-        at: UnixNanos,
-        key: IntentKey,
-        failure: &Failure,
-    ) -> Result<(), LedgerError> {
-        let intent = self.open_intent(key, "dead-lettered")?;
-        let ambiguous = intent.maybe_executed();
-        intent.state = IntentState::DeadLettered { ambiguous };
-        // The failure is usually that of the last attempt, which is noted already.
-        if intent.errors.last().is_none_or(|last| last.failure != *failure) {
-            intent.note(at, failure);
+    /// An operator takes the order that a key placed for gone. Should the venue tell of it all the same, it is
+    /// open again.
+    pub fn drop_order(&mut self, at: UnixNanos, key: IntentKey) {
+        if let Some(order) = self.placed_by(key).filter(|order| order.closed_at.is_none()) {
+            (order.closed_at, order.dropped) = (Some(at), true);
         }
-        self.settle(key);
-        // While it may have been executed the order stays open: its fills may still come.
-        if !ambiguous && let Some(order) = self.placed_by(key) {
-            order.closed_at.get_or_insert(at);
-        }
-        Ok(())
-    }
-
-    /// An operator sends a dead letter again, under its old key.
-    ///
-    /// # Errors
-    /// When it is unknown or not a dead letter.
-    pub fn requeue(&mut self, key: IntentKey, replay: u32) -> Result<(), LedgerError> {
-        let intent = self.intents.get_mut(&key).ok_or(LedgerError::UnknownIntent(key))?;
-        let IntentState::DeadLettered { ambiguous } = intent.state else {
-            return Err(LedgerError::Transition { key, state: intent.state.name(), wanted: "requeued" });
-        };
-        intent.state = if ambiguous { IntentState::Ambiguous } else { IntentState::Intended };
-        intent.attempts = 0;
-        intent.replay = replay;
-        self.settle(key);
-        if let Some(order) = self.placed_by(key) {
-            order.closed_at = None;
-        }
-        Ok(())
-    }
-
-    /// An operator closes a dead letter.
-    ///
-    /// # Errors
-    /// When it is unknown or not a dead letter.
-    pub fn resolve(&mut self, at: UnixNanos, key: IntentKey) -> Result<(), LedgerError> {
-        let intent = self.intents.get_mut(&key).ok_or(LedgerError::UnknownIntent(key))?;
-        if !matches!(intent.state, IntentState::DeadLettered { .. }) {
-            return Err(LedgerError::Transition { key, state: intent.state.name(), wanted: "resolved" });
-        }
-        intent.state = IntentState::Resolved;
-        self.settle(key);
-        if let Some(order) = self.placed_by(key) {
-            order.closed_at.get_or_insert(at);
-        }
-        Ok(())
     }
 
     /// After a restart: an attempt that was under way may have been executed.
@@ -461,34 +528,6 @@ impl Ledger {
         }
     }
 
-    /// Forgets closed orders that are old or too many, but none whose intent may still be sent again.
-    pub fn prune(&mut self, now: UnixNanos) {
-        let intents = &self.intents;
-        let is_dead = |order: &Order| {
-            let placing = intents.get(&order.key).map(|intent| &intent.state);
-            matches!(placing, Some(IntentState::DeadLettered { .. }))
-        };
-        let closed = self.orders.iter().filter(|(_, order)| !is_dead(order));
-        let mut closed: Vec<(UnixNanos, OrderId)> =
-            closed.filter_map(|(id, order)| Some((order.closed_at?, *id))).collect();
-        closed.sort_unstable();
-        let surplus = closed.len().saturating_sub(Self::TOMBSTONES_MAX);
-        for (position, (at, id)) in closed.into_iter().enumerate() {
-            if position >= surplus && now.since(at) < Self::TOMBSTONE_AGE {
-                break;
-            }
-            if let Some(order) = self.orders.remove(&id) {
-                self.by_key.remove(&order.key);
-            }
-        }
-        let orders = &self.orders;
-        self.intents.retain(|_, intent| {
-            !intent.state.is_terminal()
-                || matches!(intent.state, IntentState::DeadLettered { .. })
-                || orders.contains_key(&intent.action.order())
-        });
-    }
-
     /// Orders of an instrument that may still be filled, by id.
     pub fn working_on(&self, instrument: InstrumentId) -> Vec<OrderId> {
         let works = |order: &Order| order.closed_at.is_none() && order.terms.instrument == instrument;
@@ -502,7 +541,7 @@ impl Ledger {
     pub fn fold(&mut self, at: UnixNanos, record: &Record) -> Result<Vec<Applied>, LedgerError> {
         match record {
             Record::Decided(decision) => self.decide(at, decision)?,
-            Record::Submitting { key, .. } => self.submitting(at, *key)?,
+            Record::Submitting { key, baseline, .. } => self.submitting(at, *key, baseline.clone())?,
             Record::Attempted { key, outcome, .. } => {
                 self.attempted(at, *key, outcome)?;
                 if let Outcome::Done { updates } = outcome {
@@ -517,11 +556,25 @@ impl Ledger {
             }
             Record::Updated(update) => return Ok(self.update(at, update).into_iter().collect()),
             Record::Expired { key, why } => self.expire(at, *key, *why)?,
+            Record::Denied { key, proof } => self.deny(at, *key, *proof)?,
             Record::DeadLettered { key, failure } => self.dead_letter(at, *key, failure)?,
-            Record::Requeued { key, replay } => self.requeue(*key, *replay)?,
-            Record::Resolved { key, .. } => self.resolve(at, *key)?,
+            Record::Requeued { key, replay } => self.requeue(at, *key, *replay)?,
+            Record::Resolved { key, note } => self.resolve(at, *key, note)?,
+            Record::OrderDropped { key } => self.drop_order(at, *key),
+            Record::Reissued(reissue) => self.reissue(at, reissue)?,
+            Record::ReplayRefused { key, replay, failure } => {
+                self.refuse_replay(at, *key, *replay, failure)?;
+            }
             Record::Started { .. } => self.host_died(at),
-            Record::ModeChanged { .. } | Record::CallFailed { .. } => {}
+            Record::Fed { .. }
+            | Record::ModeChanged { .. }
+            | Record::CallFailed { .. }
+            | Record::Restarted { .. }
+            | Record::Quarantined { .. }
+            | Record::Released { .. }
+            | Record::Swapped(_)
+            | Record::Valued { .. }
+            | Record::PositionAdopted { .. } => {}
         }
         Ok(Vec::new())
     }

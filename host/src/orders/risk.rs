@@ -7,9 +7,11 @@ mod tests;
 
 use super::{AmendOrder, Books, Mode, NewOrder, OrderId, OrderKind, RejectReason, Side, WorkingOrder};
 use crate::market::{Instrument, InstrumentId, Instruments, Lots, Money, MonoNanos, PriceTicks};
+use crate::resilience::LimitFault;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// What an agent may do at most. An absent limit is not checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +26,20 @@ pub struct RiskLimits {
     /// How far a limit or trigger may lie from the last price, in thousandths of it. 100 stops the
     /// misplaced decimal point and lets every honest limit pass.
     pub price_collar_permille: u32,
+    /// Age of the last price of an instrument, by the clock that the agent is told, at which it may still be
+    /// traded, other than to reduce a position: what an order is worth, and whether its limit is a slip, is
+    /// judged by that price. Without one here it is 60,000 on the wall clock, as long as a feed may be silent
+    /// before the agent only observes; on the clock of the data there is none, since a price is as old there as
+    /// the data make it. A price of an earlier run is of no age and does not count.
+    pub price_age_ms_max: Option<u64>,
     /// New orders within any second. 20 is more than a strategy on minute data needs and less than a
     /// venue's own limit; a runaway strategy is stopped here and not by the venue.
     pub orders_per_second_max: NonZeroU32,
+    /// Intents of any kind within any second, those included that another rule refuses. Without it fifty times
+    /// the orders: a strategy amends and cancels more than it submits, and one that goes beyond would fill the
+    /// journal with refusals. Cancels of working orders have as much again for themselves, so that nothing
+    /// that a strategy submits keeps it from getting out.
+    pub intents_per_second_max: Option<NonZeroU32>,
     /// Orders that may work at a time. 50 bounds what has to be cancelled when the agent is stopped.
     pub open_orders_max: u32,
 }
@@ -38,9 +51,32 @@ impl Default for RiskLimits {
             position_lots_max: None,
             gross_exposure_max: None,
             price_collar_permille: 100,
+            price_age_ms_max: None,
             orders_per_second_max: NonZeroU32::MIN.saturating_add(19),
+            intents_per_second_max: None,
             open_orders_max: 50,
         }
+    }
+}
+
+impl RiskLimits {
+    /// Whether every limit limits something and leaves something.
+    ///
+    /// # Errors
+    /// The first limit that is out of range.
+    pub fn check(&self) -> Result<(), LimitFault> {
+        LimitFault::unless_within("price_collar_permille", &self.price_collar_permille, &(1..=1_000_000))?;
+        let orders = self.orders_per_second_max.get();
+        LimitFault::unless_within("orders_per_second_max", &orders, &(1..=100_000))?;
+        let intents = self.intents_per_second_max().get();
+        LimitFault::unless_within("intents_per_second_max", &intents, &(1..=5_000_000))?;
+        LimitFault::unless_within("open_orders_max", &self.open_orders_max, &(1..=100_000))
+    }
+
+    fn intents_per_second_max(&self) -> NonZeroU32 {
+        const INTENTS_PER_ORDER: NonZeroU32 = NonZeroU32::new(50).unwrap();
+        let default = || self.orders_per_second_max.saturating_mul(INTENTS_PER_ORDER);
+        self.intents_per_second_max.unwrap_or_else(default)
     }
 }
 
@@ -67,14 +103,17 @@ pub enum RiskCode {
     QuantityOutOfRange,
     PriceNotPositive,
     NoPrice,
+    StalePrice,
     PriceCollar,
     OrderNotional,
     Position,
     GrossExposure,
     OrderRate,
+    IntentRate,
     OpenOrders,
     SelfCross,
     NotReducing,
+    InstrumentLocked,
     Overflow,
 }
 
@@ -89,14 +128,17 @@ impl RiskCode {
             Self::QuantityOutOfRange => "QUANTITY_OUT_OF_RANGE",
             Self::PriceNotPositive => "PRICE_NOT_POSITIVE",
             Self::NoPrice => "NO_PRICE",
+            Self::StalePrice => "STALE_PRICE",
             Self::PriceCollar => "PRICE_COLLAR",
             Self::OrderNotional => "ORDER_NOTIONAL",
             Self::Position => "POSITION",
             Self::GrossExposure => "GROSS_EXPOSURE",
             Self::OrderRate => "ORDER_RATE",
+            Self::IntentRate => "INTENT_RATE",
             Self::OpenOrders => "OPEN_ORDERS",
             Self::SelfCross => "SELF_CROSS",
             Self::NotReducing => "NOT_REDUCING",
+            Self::InstrumentLocked => "INSTRUMENT_LOCKED",
             Self::Overflow => "OVERFLOW",
         }
     }
@@ -109,15 +151,17 @@ impl RiskCode {
             Self::UnknownOrder => RejectReason::UnknownOrder,
             Self::DuplicateOrderId => RejectReason::DuplicateId,
             Self::QuantityOutOfRange | Self::PriceNotPositive | Self::Overflow => RejectReason::Invalid,
-            Self::OrderRate => RejectReason::RateLimited,
+            Self::OrderRate | Self::IntentRate => RejectReason::RateLimited,
             Self::SelfCross => RejectReason::WouldCross,
             Self::NoPrice
+            | Self::StalePrice
             | Self::PriceCollar
             | Self::OrderNotional
             | Self::Position
             | Self::GrossExposure
             | Self::OpenOrders
-            | Self::NotReducing => RejectReason::Risk,
+            | Self::NotReducing
+            | Self::InstrumentLocked => RejectReason::Risk,
         }
     }
 }
@@ -146,23 +190,84 @@ pub struct RiskView<'a> {
     pub books: &'a Books,
     /// Its instruments.
     pub instruments: &'a Instruments,
+    /// Age of the last price of the order's instrument; `None` when this run has had none.
+    pub price_age: Option<Duration>,
 }
 
 /// The gate of one agent.
 #[derive(Clone, Debug)]
 pub struct RiskGate {
     limits: RiskLimits,
-    /// Times of the latest new orders, oldest first, at most `orders_per_second_max`.
+    orders: Rate,
+    intents: Rate,
+    cancels: Rate,
+}
+
+/// So many within any second.
+#[derive(Clone, Debug)]
+struct Rate {
+    max: NonZeroU32,
+    /// When the latest were, oldest first, at most `max`.
     recent: VecDeque<MonoNanos>,
+}
+
+impl Rate {
+    const fn new(max: NonZeroU32) -> Self {
+        Self { max, recent: VecDeque::new() }
+    }
+
+    /// Counts one more, if there is room for it.
+    fn take(&mut self, now: MonoNanos) -> bool {
+        const SECOND_NS: u64 = 1_000_000_000;
+        while self.recent.front().is_some_and(|at| now.0.saturating_sub(at.0) >= SECOND_NS) {
+            self.recent.pop_front();
+        }
+        let room = u32::try_from(self.recent.len()).is_ok_and(|count| count < self.max.get());
+        if room {
+            self.recent.push_back(now);
+        }
+        room
+    }
 }
 
 impl RiskGate {
     /// A gate with these limits.
     pub fn new(limits: RiskLimits) -> Self {
-        Self { limits, recent: VecDeque::new() }
+        let intents = limits.intents_per_second_max();
+        Self {
+            orders: Rate::new(limits.orders_per_second_max),
+            intents: Rate::new(intents),
+            cancels: Rate::new(intents),
+            limits,
+        }
     }
 
-    /// Judges a new order. In read-only mode an order that can only reduce passes and is made reduce-only.
+    /// Judges, before everything else, whether the strategy has had all intents of this second.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn admit(&mut self, now: MonoNanos) -> Result<(), Refusal> {
+        Self::rated(&mut self.intents, now, "intents")
+    }
+
+    /// The same for a cancel of a working order.
+    ///
+    /// # Errors
+    /// When the strategy has had all cancels of this second.
+    pub fn admit_cancel(&mut self, now: MonoNanos) -> Result<(), Refusal> {
+        Self::rated(&mut self.cancels, now, "cancels")
+    }
+
+    fn rated(rate: &mut Rate, now: MonoNanos, what: &str) -> Result<(), Refusal> {
+        if rate.take(now) {
+            return Ok(());
+        }
+        let max = rate.max;
+        refuse(RiskCode::IntentRate, format!("{max} {what} within the last second, no more are allowed"))
+    }
+
+    /// Judges a new order. In read-only mode, and without a fresh price, an order that can only reduce passes and
+    /// is made reduce-only.
     ///
     /// # Errors
     /// The first rule that the order breaks.
@@ -189,6 +294,13 @@ impl RiskGate {
             );
         }
         self.check_prices(view, instrument, &order)?;
+        if !order.options.reduce_only
+            && view.mode != Mode::ReadOnly
+            && let Err(refusal) = self.check_age(view, instrument)
+        {
+            check_reduces(view, &order).map_err(|_| refusal)?;
+            order.options.reduce_only = true;
+        }
         if order.options.reduce_only || view.mode == Mode::ReadOnly {
             check_reduces(view, &order)?;
             order.options.reduce_only = true;
@@ -276,6 +388,19 @@ impl RiskGate {
         Ok(())
     }
 
+    fn check_age(&self, view: &RiskView<'_>, instrument: &Instrument) -> Result<(), Refusal> {
+        let Some(max_ms) = self.limits.price_age_ms_max else { return Ok(()) };
+        let symbol = &instrument.symbol;
+        match view.price_age {
+            Some(age) if age <= Duration::from_millis(max_ms) => Ok(()),
+            Some(age) => refuse(
+                RiskCode::StalePrice,
+                format!("the last price of {symbol} is {} ms old, at most {max_ms}", age.as_millis()),
+            ),
+            None => refuse(RiskCode::StalePrice, format!("{symbol} has had no price since the host started")),
+        }
+    }
+
     fn check_exposure(
         &self,
         view: &RiskView<'_>,
@@ -284,7 +409,9 @@ impl RiskGate {
     ) -> Result<(), Refusal> {
         let overflow =
             |what: &str| Refusal { code: RiskCode::Overflow, detail: format!("{what} does not fit") };
-        let price = worst_price(view, order).unwrap_or_default();
+        let mark = view.books.holding(order.instrument).mark;
+        let price = highest_price(order.side, order.kind.limit(), order.kind.trigger(), mark);
+        let price = price.unwrap_or_default();
         let notional =
             instrument.notional(price, order.quantity).ok_or_else(|| overflow("the order's value"))?;
         if let Some(max) = self.limits.order_notional_max
@@ -326,15 +453,10 @@ impl RiskGate {
     }
 
     fn take_rate(&mut self, now: MonoNanos) -> Result<(), Refusal> {
-        const SECOND_NS: u64 = 1_000_000_000;
-        let max = self.limits.orders_per_second_max.get();
-        while self.recent.front().is_some_and(|at| now.0.saturating_sub(at.0) >= SECOND_NS) {
-            self.recent.pop_front();
-        }
-        if u32::try_from(self.recent.len()).is_ok_and(|count| count < max) {
-            self.recent.push_back(now);
+        if self.orders.take(now) {
             return Ok(());
         }
+        let max = self.limits.orders_per_second_max;
         refuse(RiskCode::OrderRate, format!("{max} orders within the last second, no more are allowed"))
     }
 }
@@ -346,13 +468,18 @@ fn known_instrument<'a>(view: &RiskView<'a>, id: InstrumentId) -> Result<&'a Ins
     })
 }
 
-/// The price to value an order at: the worst it admits, else the last price.
-fn worst_price(view: &RiskView<'_>, order: &NewOrder) -> Option<PriceTicks> {
-    let mark = view.books.holding(order.instrument).mark;
-    match (order.kind.limit(), mark) {
-        (Some(limit), Some(mark)) if order.side == Side::Sell => Some(limit.max(mark)),
-        (Some(limit), _) => Some(limit),
-        (None, mark) => mark,
+/// The price to value an order at: the highest at which it may trade. A buy pays its limit at the most. Any
+/// other order trades at the market, as it is now or once it has come to the trigger, and a sell's limit is only
+/// the least that it asks for.
+fn highest_price(
+    side: Side,
+    limit: Option<PriceTicks>,
+    trigger: Option<PriceTicks>,
+    mark: Option<PriceTicks>,
+) -> Option<PriceTicks> {
+    match (side, limit) {
+        (Side::Buy, Some(limit)) => Some(limit),
+        _ => limit.max(trigger).max(mark),
     }
 }
 
@@ -365,16 +492,18 @@ fn worst_position(view: &RiskView<'_>, order: &NewOrder) -> Option<Lots> {
     let position = view.books.position(order.instrument);
     let reached = position.checked_add(order.side.signed(order.quantity))?;
     working_on(view.books, order.instrument, order.side)
-        .try_fold(reached, |sum, working| sum.checked_add(working.side.signed(working.leaves)))
+        .try_fold(reached, |sum, working| sum.checked_add(working.side.signed(working.exposed())))
 }
 
 /// Value of all positions plus every working order that may add to one.
 fn gross_with_working(view: &RiskView<'_>) -> Option<Money> {
     let gross = view.books.gross_exposure(view.instruments)?;
     view.books.working().values().filter(|order| !order.reduce_only).try_fold(gross, |sum, order| {
-        let price = order.limit.or(view.books.holding(order.instrument).mark)?;
+        let limit = order.limits.map(|(_, high)| high).max(order.limit);
+        let mark = view.books.holding(order.instrument).mark;
+        let price = highest_price(order.side, limit, order.trigger, mark)?;
         let instrument = view.instruments.get(order.instrument)?;
-        sum.checked_add(instrument.notional(price, order.leaves)?)
+        sum.checked_add(instrument.notional(price, order.exposed())?)
     })
 }
 
@@ -386,7 +515,7 @@ fn check_reduces(view: &RiskView<'_>, order: &NewOrder) -> Result<(), Refusal> {
         Side::Sell => position.0 > 0,
     };
     let taken = working_on(view.books, order.instrument, order.side)
-        .try_fold(Lots::ZERO, |sum, working| sum.checked_add(working.leaves));
+        .try_fold(Lots::ZERO, |sum, working| sum.checked_add(working.exposed()));
     let free = taken.and_then(|taken| position.abs().checked_sub(taken)).unwrap_or(Lots::ZERO);
     if against && order.quantity <= free {
         return Ok(());
@@ -414,7 +543,10 @@ fn check_self_cross(view: &RiskView<'_>, order: &NewOrder) -> Result<(), Refusal
         (Side::Sell, Some(limit)) => limit <= resting,
     };
     let hit = working_on(view.books, order.instrument, other_side)
-        .filter_map(|working| working.limit)
+        .flat_map(|working| {
+            let changed = working.limits.map(|(low, high)| if other_side == Side::Buy { high } else { low });
+            working.limit.into_iter().chain(changed)
+        })
         .find(|resting| crosses(*resting));
     match hit {
         Some(resting) => refuse(

@@ -1,15 +1,21 @@
 //! From bytes to a plugin: checked from cheap to costly, compiled, linked and described.
 
-use super::bindings::exports::ringfence::strategy as exports;
+use super::adapters::Linked;
+use super::compiler::{CompilerError, Failure};
 use super::contract::{Exported, Mismatch};
-use super::convert::{self, MetadataError};
 use super::engine::Sandbox;
-use super::host::StoreData;
-use super::instance::{ComponentStrategy, Exports, Indices};
+use super::grants::Grants;
+use super::instance::{ComponentStrategy, Instance};
+use super::intake::{Compiled, CompiledFrom};
 use super::limits::SandboxLimits;
-use super::scan::{Scan, ScanError};
+use super::metadata::MetadataError;
+use super::preflight::{Finding, Terms};
+use super::scan::ScanError;
+use super::schema::{SchemaError, SettingsError, SettingsSchema};
+use super::shape::Shape;
 use super::text::printable;
-use super::{CallError, Metadata};
+use super::wasi;
+use super::{CallError, Metadata, Setting};
 use crate::orders::Digest;
 use crate::resilience::{Class, Classified};
 use std::fmt;
@@ -17,8 +23,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
-use wasmtime::Engine;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::Component;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
 /// A component that fits this host: compiled, linked and described. Cheap to clone.
 #[derive(Clone)]
@@ -27,11 +33,19 @@ pub struct Plugin(Arc<Loaded>);
 struct Loaded {
     sandbox: Sandbox,
     limits: SandboxLimits,
-    pre: InstancePre<StoreData>,
-    indices: Indices,
+    grants: Grants,
+    /// The folder that instances may read.
+    files: WasiFilesystemCtx,
+    /// Held for the next agent that runs the same component.
+    _compiled: Arc<Compiled>,
+    compiled_from: CompiledFrom,
+    linked: Box<dyn Linked>,
+    wit_version: String,
     digest: Digest,
     size_bytes: u64,
+    shape: Shape,
     metadata: Metadata,
+    schema: SettingsSchema,
     imports: Vec<String>,
     exports: Vec<String>,
     exported: Exported,
@@ -96,12 +110,39 @@ pub enum PluginError {
         /// Every difference.
         mismatches: Vec<Mismatch>,
     },
+    /// Several things are wrong with it at once; every one is listed.
+    #[error("{origin}: the component is refused for {} reasons{}", findings.len(), Listed(findings))]
+    Several {
+        /// Where it came from.
+        origin: String,
+        /// Everything that was found, from cheap to costly.
+        findings: Vec<Finding>,
+    },
+    /// The compiler did not do its work.
+    #[error("{origin}: {source}")]
+    Compiler {
+        /// Where it came from.
+        origin: String,
+        /// How it ended.
+        #[source]
+        source: CompilerError,
+    },
     /// The compiler refuses it.
     #[error("{origin}: the component does not compile: {detail}")]
     Compile {
         /// Where it came from.
         origin: String,
         /// What the compiler says.
+        detail: String,
+    },
+    /// The folder that it is granted cannot be opened.
+    #[error("{origin}: the folder {folder} (wasi_read_folder) cannot be read: {detail}")]
+    Folder {
+        /// Where it came from.
+        origin: String,
+        /// The folder.
+        folder: String,
+        /// What the operating system says.
         detail: String,
     },
     /// `describe` failed.
@@ -112,6 +153,15 @@ pub enum PluginError {
         /// How the call ended.
         #[source]
         source: CallError,
+    },
+    /// The schema of its settings is not taken.
+    #[error("{origin}: the component's schema of its settings is refused: {source}")]
+    Schema {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong.
+        #[source]
+        source: SchemaError,
     },
     /// `describe` says something that cannot be.
     #[error("{origin}: the component describes itself in a way that no host can follow: {source}")]
@@ -124,24 +174,26 @@ pub enum PluginError {
     },
 }
 
-/// One line per mismatch, so that an author sees all of them at once.
-struct Listed<'a>(&'a [Mismatch]);
+/// One line per mismatch or finding, so that an author sees all of them at once.
+struct Listed<'a, T>(&'a [T]);
 
-impl fmt::Display for Listed<'_> {
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|mismatch| write!(f, "\n  - {mismatch}"))
+        self.0.iter().try_for_each(|one| write!(f, "\n  - {one}"))
     }
 }
 
 impl Classified for PluginError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { .. } => Class::Resource,
+            Self::Read { .. } | Self::Folder { .. } => Class::Resource,
             Self::TooLarge { .. } | Self::Precompiled { .. } | Self::Scan { .. } | Self::Compile { .. } => {
                 Class::Data
             }
             Self::Pin { .. } => Class::State,
-            Self::Contract { .. } | Self::Metadata { .. } => Class::Logic,
+            Self::Contract { .. } | Self::Metadata { .. } | Self::Schema { .. } => Class::Logic,
+            Self::Several { findings, .. } => findings.first().map_or(Class::Data, Classified::class),
+            Self::Compiler { source, .. } => source.class(),
             Self::Describe { source, .. } => source.class(),
         }
     }
@@ -149,23 +201,29 @@ impl Classified for PluginError {
     fn code(&self) -> &'static str {
         match self {
             Self::Read { .. } => "plugin_unreadable",
+            Self::Folder { .. } => "plugin_folder",
             Self::TooLarge { .. } => "plugin_too_large",
             Self::Precompiled { .. } => "plugin_precompiled",
             Self::Pin { .. } => "plugin_pin",
             Self::Scan { .. } => "plugin_malformed",
             Self::Contract { .. } => "plugin_contract",
+            // The cheapest of them, so that one more mistake does not change the code of the first.
+            Self::Several { findings, .. } => findings.first().map_or("plugin_refused", Classified::code),
+            Self::Compiler { source, .. } => source.code(),
             Self::Compile { .. } => "plugin_compile",
             Self::Describe { .. } => "plugin_describe",
+            Self::Schema { .. } => "plugin_schema",
             Self::Metadata { .. } => "plugin_metadata",
         }
     }
 }
 
 impl Sandbox {
-    /// Checks, compiles and describes a component. `origin` names it in errors.
+    /// Checks, compiles and describes a component that may import everything virtual. `origin` names it in
+    /// errors.
     ///
     /// # Errors
-    /// The first kind of thing that is wrong, from cheap to costly; all differences from the contract together.
+    /// As [`Sandbox::admit`].
     pub fn load(
         &self,
         bytes: &[u8],
@@ -173,89 +231,116 @@ impl Sandbox {
         pin: Option<Digest>,
         limits: &SandboxLimits,
     ) -> Result<Plugin, PluginError> {
-        let origin = || printable(origin, 512);
-        let size_bytes = bytes.len() as u64;
-        if size_bytes > limits.component_bytes_max {
-            return Err(PluginError::TooLarge { origin: origin(), max: limits.component_bytes_max });
-        }
-        if Engine::detect_precompiled(bytes).is_some() {
-            return Err(PluginError::Precompiled { origin: origin() });
-        }
-        let digest = Digest::of(bytes);
-        if let Some(expected) = pin.filter(|expected| *expected != digest) {
-            return Err(PluginError::Pin { origin: origin(), expected, found: digest });
-        }
-        let scan =
-            Scan::of(bytes, limits).map_err(|source| PluginError::Scan { origin: origin(), source })?;
-        let exported = self
-            .contract()
-            .check(&scan)
-            .map_err(|mismatches| PluginError::Contract { origin: origin(), mismatches })?;
-
-        let refused = |error: wasmtime::Error| PluginError::Compile {
-            origin: origin(),
-            detail: printable(&format!("{error:#}"), 512),
-        };
-        let component = Component::from_binary(self.engine(), bytes).map_err(refused)?;
-        check_resources(&component, limits)
-            .map_err(|source| PluginError::Scan { origin: origin(), source })?;
-        let (pre, indices) = self.link(&component, exported).map_err(refused)?;
-        let instance = Exports::instantiate(self, limits, &pre, &indices)
-            .map_err(|source| PluginError::Describe { origin: origin(), source })?;
-        let told = instance
-            .describe(self.setup_budget(limits))
-            .map_err(|source| PluginError::Describe { origin: origin(), source })?;
-        let metadata = convert::metadata(told, exported.bars)
-            .map_err(|source| PluginError::Metadata { origin: origin(), source })?;
-        Ok(Plugin(Arc::new(Loaded {
-            sandbox: self.clone(),
-            limits: limits.clone(),
-            pre,
-            indices,
-            digest,
-            size_bytes,
-            metadata,
-            imports: scan.imports.iter().map(|name| printable(name, 128)).collect(),
-            exports: scan.exports.iter().map(|name| printable(name, 128)).collect(),
-            exported,
-        })))
+        self.admit(bytes, origin, &Terms { pin, grants: Grants::default(), limits: limits.clone() })
     }
 
     /// Reads a file once, and checks and compiles those very bytes.
     ///
     /// # Errors
-    /// When the file cannot be read or is too large, and those of [`Sandbox::load`].
+    /// When the file cannot be read or is too large, and those of [`Sandbox::admit`].
     pub fn load_file(
         &self,
         path: &Path,
         pin: Option<Digest>,
         limits: &SandboxLimits,
     ) -> Result<Plugin, PluginError> {
-        let origin = path.display().to_string();
+        self.admit_file(path, &Terms { pin, grants: Grants::default(), limits: limits.clone() })
+    }
+
+    /// Checks, compiles and describes a component. `origin` names it in errors.
+    ///
+    /// # Errors
+    /// Everything that can be found without running any of it, in one list; then whatever the compiler, a
+    /// throw-away instance and its own description add.
+    pub fn admit(&self, bytes: &[u8], origin: &str, terms: &Terms) -> Result<Plugin, PluginError> {
+        let seen = self.preflight(bytes, terms);
+        if let Some(refusal) = seen.refusal(origin) {
+            return Err(refusal);
+        }
+        let origin = || printable(origin, 512);
+        let Terms { grants, limits, .. } = terms;
+        let (Some(digest), Some(shape), Some((adapter, exported))) = (seen.digest, seen.shape, seen.fits)
+        else {
+            // A look that finds nothing wrong has seen all three.
+            return Err(PluginError::Several { origin: origin(), findings: seen.findings });
+        };
+        let refused = |error: wasmtime::Error| PluginError::Compile {
+            origin: origin(),
+            detail: printable(&format!("{error:#}"), 512),
+        };
+        let (compiled, compiled_from) = self.compiled(digest, bytes).map_err(|failure| match failure {
+            Failure::Compiler(source) => PluginError::Compiler { origin: origin(), source },
+            Failure::Refused(detail) => PluginError::Compile { origin: origin(), detail },
+        })?;
+        check_resources(&compiled.component, limits)
+            .map_err(|source| PluginError::Scan { origin: origin(), source })?;
+        let pre = self
+            .linker(&*adapter, grants, limits.wasi)
+            .and_then(|linker| linker.instantiate_pre(&compiled.component))
+            .map_err(refused)?;
+        let linked = adapter.link(pre, exported).map_err(refused)?;
+        let files = match &limits.wasi_read_folder {
+            Some(path) => wasi::open_folder(path).map_err(|error| PluginError::Folder {
+                origin: origin(),
+                folder: path.display().to_string(),
+                detail: error.to_string(),
+            })?,
+            None => WasiFilesystemCtx::default(),
+        };
+        let instance = Instance::new(self, limits, &files, &*linked)
+            .map_err(|source| PluginError::Describe { origin: origin(), source })?;
+        let metadata = instance
+            .describe(self.setup_budget(limits))
+            .map_err(|source| PluginError::Describe { origin: origin(), source })?
+            .map_err(|source| PluginError::Metadata { origin: origin(), source })?;
+        let schema = SettingsSchema::parse(&metadata.settings_schema)
+            .map_err(|source| PluginError::Schema { origin: origin(), source })?;
+        tracing::info!(component = %digest, name = %metadata.name, version = %metadata.version,
+            code_from = %compiled_from, "component taken in");
+        Ok(Plugin(Arc::new(Loaded {
+            sandbox: self.clone(),
+            limits: limits.clone(),
+            grants: grants.clone(),
+            _compiled: compiled,
+            compiled_from,
+            files,
+            linked,
+            wit_version: adapter.contract().version().to_owned(),
+            digest,
+            size_bytes: seen.size_bytes,
+            shape,
+            metadata,
+            schema,
+            imports: seen.imports.into_iter().map(|import| import.name).collect(),
+            exports: seen.exports,
+            exported,
+        })))
+    }
+
+    /// Reads a file once, and checks and compiles those very bytes under `terms`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is too large, and those of [`Sandbox::admit`].
+    pub fn admit_file(&self, path: &Path, terms: &Terms) -> Result<Plugin, PluginError> {
+        let bytes = Self::read(path, &terms.limits)?;
+        self.admit(&bytes, &path.display().to_string(), terms)
+    }
+
+    /// The bytes of a component; of a file that is too large, one more than allowed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(path: &Path, limits: &SandboxLimits) -> Result<Vec<u8>, PluginError> {
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a file that is too large without reading all of it.
         let read = std::fs::File::open(path)
             .and_then(|file| file.take(limits.component_bytes_max.saturating_add(1)).read_to_end(&mut bytes));
         match read {
-            Ok(_) => self.load(&bytes, &origin, pin, limits),
-            Err(source) => Err(PluginError::Read { origin: printable(&origin, 512), source }),
+            Ok(_) => Ok(bytes),
+            Err(source) => {
+                let origin = printable(&path.display().to_string(), 512);
+                Err(PluginError::Read { origin, source })
+            }
         }
-    }
-
-    /// Resolves imports and exports once, so that neither an instance nor a call looks up a name.
-    fn link(
-        &self,
-        component: &Component,
-        exported: Exported,
-    ) -> wasmtime::Result<(InstancePre<StoreData>, Indices)> {
-        let pre = self.linker().instantiate_pre(component)?;
-        let indices = Indices {
-            strategy: exports::strategy::GuestIndices::new(&pre)?,
-            state: exported.state.then(|| exports::state::GuestIndices::new(&pre)).transpose()?,
-            bars: exported.bars.then(|| exports::bars::GuestIndices::new(&pre)).transpose()?,
-            batch: exported.batch.then(|| exports::batch::GuestIndices::new(&pre)).transpose()?,
-        };
-        Ok((pre, indices))
     }
 }
 
@@ -298,7 +383,7 @@ impl Plugin {
 
     /// Version of the contract that the host speaks with it.
     pub fn wit_version(&self) -> &str {
-        self.0.sandbox.contract().version()
+        &self.0.wit_version
     }
 
     /// Whether it keeps state over a swap and a restart.
@@ -321,6 +406,34 @@ impl Plugin {
         self.0.size_bytes
     }
 
+    /// How large its parts are.
+    pub fn shape(&self) -> &Shape {
+        &self.0.shape
+    }
+
+    /// What it may import.
+    pub fn grants(&self) -> &Grants {
+        &self.0.grants
+    }
+
+    /// Where its machine code came from.
+    pub fn compiled_from(&self) -> CompiledFrom {
+        self.0.compiled_from
+    }
+
+    /// The schema of its settings.
+    pub fn settings_schema(&self) -> &SettingsSchema {
+        &self.0.schema
+    }
+
+    /// Holds settings against its own schema, before `init` sees them.
+    ///
+    /// # Errors
+    /// With everything that does not fit.
+    pub fn check_settings(&self, settings: &[Setting]) -> Result<(), SettingsError> {
+        self.0.schema.check(settings)
+    }
+
     /// The limits it was loaded with, which hold for its instances.
     pub fn limits(&self) -> &SandboxLimits {
         &self.0.limits
@@ -332,8 +445,9 @@ impl Plugin {
     /// When its start code traps, or the sandbox refuses the call.
     pub fn instantiate(&self) -> Result<ComponentStrategy, CallError> {
         let loaded = &*self.0;
-        let exports = Exports::instantiate(&loaded.sandbox, &loaded.limits, &loaded.pre, &loaded.indices)?;
-        Ok(ComponentStrategy::new(self.clone(), exports))
+        let Loaded { sandbox, limits, files, linked, .. } = loaded;
+        let instance = Instance::new(sandbox, limits, files, &**linked)?;
+        Ok(ComponentStrategy::new(self.clone(), instance))
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {

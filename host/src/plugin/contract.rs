@@ -1,14 +1,16 @@
-//! WIT version 1 as the host understands it, and every way in which a component can differ from it.
+//! A version of the WIT as the host understands it, and every way in which a component can differ from it.
 //!
 //! The contract is decoded from the very text that the bindings were generated from, so the two cannot
 //! drift apart. Types are compared in step, walking the contract's side: that side is small and finite,
 //! whatever a stranger's types look like.
 
-use super::bindings::COMPONENT_TYPE;
+use super::WasiGrant;
+use super::grants::Grant;
 use super::limits::SandboxLimits;
 use super::scan::Scan;
 use super::signature::{Difference, Pair};
 use super::text::printable;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use wasmparser::component_types::{
@@ -26,7 +28,8 @@ const OPTIONAL: [&str; 3] = ["state", "bars", "batch"];
 const NAME_BYTES_MAX: usize = 128;
 
 /// One difference between a component and what this host offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "mismatch", rename_all = "kebab-case")]
 pub enum Mismatch {
     /// The component is written against another major version.
     Major {
@@ -76,6 +79,15 @@ pub enum Mismatch {
         /// The newest version that this host knows.
         newest: String,
     },
+    /// The component imports an interface that this host has and the configuration does not grant.
+    NotGranted {
+        /// The interface as the component names it.
+        interface: String,
+        /// What would have to be granted.
+        grant: Grant,
+        /// What is granted.
+        granted: String,
+    },
     /// The component imports something that is not part of this package at all.
     ForeignImport {
         /// Its name.
@@ -86,6 +98,22 @@ pub enum Mismatch {
         /// Its name.
         name: String,
     },
+}
+
+impl Mismatch {
+    /// The import or export that it is about, printable.
+    pub(super) fn subject(&self) -> &str {
+        match self {
+            Self::Major { interface, .. }
+            | Self::MissingInterface { interface }
+            | Self::MissingFunction { interface, .. }
+            | Self::Signature { interface, .. }
+            | Self::UnknownInterface { interface, .. }
+            | Self::UnknownFunction { interface, .. }
+            | Self::NotGranted { interface, .. } => interface,
+            Self::ForeignImport { name } | Self::NotAnInterface { name } => name,
+        }
+    }
 }
 
 impl fmt::Display for Mismatch {
@@ -107,18 +135,25 @@ impl fmt::Display for Mismatch {
             }
             Self::UnknownInterface { interface, newest } => write!(
                 f,
-                "the import {interface} is not offered by this host, which knows {PACKAGE} up to {newest}; \
-                 a newer host may"
+                "the import {interface} is not offered by this host, which knows {PACKAGE} up to {newest}; {}",
+                takers(interface, newest)
             ),
             Self::UnknownFunction { interface, function, newest } => write!(
                 f,
                 "the import {interface} asks for the function {function}, which this host does not offer: \
-                 it knows {PACKAGE} up to {newest}; a newer host may"
+                 it knows {PACKAGE} up to {newest}; {}",
+                takers(interface, newest)
+            ),
+            Self::NotGranted { interface, grant, granted } => write!(
+                f,
+                "the import {interface} is not granted, only {granted}: add \"{}\" to the agent's grants, or build \
+                 the strategy without it",
+                grant.name()
             ),
             Self::ForeignImport { name } if name.starts_with("wasi:") => write!(
                 f,
                 "the import {name} is not granted: a strategy has no files, sockets, clocks or arguments; \
-                 build for wasm32-unknown-unknown, or stub WASI out"
+                 build for wasm32-unknown-unknown, stub WASI out, or grant the virtual one (wasi = \"virtual\")"
             ),
             Self::ForeignImport { name } => {
                 write!(f, "the import {name} is not offered: a strategy imports {PACKAGE} only")
@@ -141,7 +176,7 @@ type Functions = BTreeMap<String, ComponentFuncTypeId>;
 /// One side of the contract, by the interface's name without package and version.
 type Interfaces = BTreeMap<String, Functions>;
 
-/// WIT version 1, decoded.
+/// One major version of the WIT, decoded.
 pub(super) struct Contract {
     types: Types,
     imports: Interfaces,
@@ -151,12 +186,12 @@ pub(super) struct Contract {
 }
 
 impl Contract {
-    /// Decodes the world that the bindings carry.
+    /// Decodes the world that an adapter's bindings carry.
     ///
     /// # Errors
     /// When the embedded text is not a world of this package, which only a broken build can cause.
-    pub fn v1() -> Result<Self, String> {
-        let scan = Scan::of(COMPONENT_TYPE, &SandboxLimits::default())
+    pub fn decode(world_bytes: &[u8]) -> Result<Self, String> {
+        let scan = Scan::of(world_bytes, &SandboxLimits::default())
             .map_err(|error| format!("the embedded contract is not valid: {error}"))?;
         let (imports, exports, newest) =
             world(&scan).ok_or("the embedded contract is not one world of one package with a version")?;
@@ -169,10 +204,24 @@ impl Contract {
         &self.newest
     }
 
+    /// The major version of the contract.
+    pub fn major(&self) -> u64 {
+        self.major
+    }
+
+    /// Whether a component exports a strategy of this version.
+    pub fn is_meant_by(&self, scan: &Scan) -> bool {
+        let names = scan.exports.iter().filter_map(|name| Name::parse(name));
+        let mut strategies = names.filter(|name| name.package == PACKAGE && name.interface == REQUIRED);
+        strategies.any(|name| self.is_of_major(&name))
+    }
+
     /// Every difference between a component and the contract, and what it exports if there is none.
-    pub fn check(&self, scan: &Scan) -> Result<Exported, Vec<Mismatch>> {
+    ///
+    /// Imports of WASI that are granted are looked at by the linker, which knows their functions.
+    pub fn check(&self, scan: &Scan, wasi: WasiGrant) -> Result<Exported, Vec<Mismatch>> {
         let mut mismatches = Vec::new();
-        for name in &scan.imports {
+        for name in scan.imports.iter().filter(|name| wasi.gives(name).is_none()) {
             self.check_import(scan, name, &mut mismatches);
         }
         let mut exported = [false; OPTIONAL.len()];
@@ -292,6 +341,22 @@ impl<'a> Name<'a> {
         };
         let (package, interface) = path.split_once('/')?;
         Some(Self { package, interface, version })
+    }
+}
+
+/// Which hosts would take an import that this one does not have.
+fn takers(interface: &str, newest: &str) -> String {
+    let wanted = Name::parse(interface).and_then(|name| semver::Version::parse(name.version?).ok());
+    let newest = semver::Version::parse(newest).ok();
+    match wanted.zip(newest) {
+        Some((wanted, newest)) if wanted > newest => {
+            format!(
+                "a host that knows {PACKAGE} {wanted} takes it, or build it with an SDK of {newest} or earlier"
+            )
+        }
+        _ => {
+            "no host has it in that version: build it against the published text, or with the SDK".to_owned()
+        }
     }
 }
 

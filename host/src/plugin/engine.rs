@@ -1,21 +1,26 @@
 //! The engine that all strategies of a host share, and the thread that ends calls which take too long.
 
-use super::bindings::FullStrategyPlugin;
-use super::contract::Contract;
-use super::host::StoreData;
+use super::adapters::{Adapter, Adapters};
+use super::cache::{CacheConfig, CompileCache};
+use super::compiled::EngineHash;
+use super::compiler::Compiler;
+use super::grants::Grants;
+use super::intake::Intake;
 use super::limits::{Budget, SandboxLimits};
-use crate::resilience::{Class, Classified};
+use super::store::StoreData;
+use super::wasi::{self, WasiGrant};
+use crate::resilience::{Class, Classified, LimitFault};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmparser::WasmFeatures;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, EngineWeak};
 
 /// Frames that a trap's backtrace collects; more are never shown.
@@ -42,14 +47,28 @@ pub struct SandboxConfig {
     /// How old the ticker's heartbeat may be before calls are refused, because no deadline would end them.
     /// Default 2,000 ms: far beyond what a loaded machine delays a thread.
     pub heartbeat_stale_ms: u32,
-    /// Stack of one call. Default 256 KiB, twice what deep recursion in real strategies took; a thread that
-    /// calls strategies needs [`SandboxConfig::thread_stack_bytes`].
+    /// Stack of one call. Default 256 KiB, twice what deep recursion in real strategies took; an interpreter
+    /// inside a component may need more. A thread that calls strategies needs
+    /// [`SandboxConfig::thread_stack_bytes`].
     pub stack_bytes_max: usize,
+    /// Where components are compiled. Default: in a child process. A configuration has its own section for it.
+    #[serde(skip)]
+    pub compiler: Compiler,
+    /// Where compiled components are kept. Default: nowhere, since a library has no folder of its own. A
+    /// configuration has its own section for it.
+    #[serde(skip)]
+    pub cache: Option<CacheConfig>,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { epoch_tick_us: 1_000, heartbeat_stale_ms: 2_000, stack_bytes_max: 256 << 10 }
+        Self {
+            epoch_tick_us: 1_000,
+            heartbeat_stale_ms: 2_000,
+            stack_bytes_max: 256 << 10,
+            compiler: Compiler::default(),
+            cache: None,
+        }
     }
 }
 
@@ -57,27 +76,19 @@ impl SandboxConfig {
     /// Stack that a thread needs to call strategies: theirs and as much as the host's own code can take.
     /// A thread that overflows its own stack ends the process.
     pub fn thread_stack_bytes(&self) -> usize {
-        self.stack_bytes_max.saturating_add(2 << 20)
+        self.stack_bytes_max.saturating_add(4 << 20)
     }
 
-    fn check(&self) -> Result<(), SandboxError> {
-        let stack = u64::try_from(self.stack_bytes_max).unwrap_or(u64::MAX);
-        let fields = [
-            ("epoch_tick_us", u64::from(self.epoch_tick_us), 50, 100_000),
-            ("heartbeat_stale_ms", u64::from(self.heartbeat_stale_ms), 1, 600_000),
-            ("stack_bytes_max", stack, 16 << 10, 1 << 20),
-        ];
-        for (field, found, min, max) in fields {
-            if !(min..=max).contains(&found) {
-                return Err(SandboxError::OutOfRange { field, found, min, max });
-            }
-        }
+    /// Whether an engine can run with these settings.
+    ///
+    /// # Errors
+    /// The first setting that is out of range.
+    pub fn check(&self) -> Result<(), LimitFault> {
         // A heartbeat that is stale between two beats of a healthy ticker would refuse good calls.
-        let (found, min) = (self.heartbeat_stale_ms.into(), u64::from(self.epoch_tick_us).div_ceil(100));
-        if found < min {
-            return Err(SandboxError::OutOfRange { field: "heartbeat_stale_ms", found, min, max: 600_000 });
-        }
-        Ok(())
+        let beat_ms_min = self.epoch_tick_us.div_ceil(100).max(1);
+        LimitFault::unless_within("epoch_tick_us", &self.epoch_tick_us, &(50..=100_000))?;
+        LimitFault::unless_within("heartbeat_stale_ms", &self.heartbeat_stale_ms, &(beat_ms_min..=600_000))?;
+        LimitFault::unless_within("stack_bytes_max", &self.stack_bytes_max, &(16 << 10..=4 << 20))
     }
 }
 
@@ -85,17 +96,8 @@ impl SandboxConfig {
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// A setting makes no sense.
-    #[error("sandbox setting {field} is {found}, give {min} to {max}")]
-    OutOfRange {
-        /// Which setting.
-        field: &'static str,
-        /// Its value.
-        found: u64,
-        /// The least that works.
-        min: u64,
-        /// The most that works.
-        max: u64,
-    },
+    #[error("sandbox setting {0}")]
+    OutOfRange(#[from] LimitFault),
     /// The engine does not run on this machine, or the contract does not link.
     #[error("the WebAssembly engine does not start on this machine: {0}")]
     Engine(String),
@@ -107,18 +109,33 @@ pub enum SandboxError {
 impl Classified for SandboxError {
     fn class(&self) -> Class {
         match self {
-            Self::OutOfRange { .. } => Class::Data,
+            Self::OutOfRange(_) => Class::Data,
             Self::Engine(_) | Self::Thread(_) => Class::Resource,
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::OutOfRange { .. } => "sandbox_setting",
+            Self::OutOfRange(_) => "sandbox_setting",
             Self::Engine(_) => "sandbox_engine",
             Self::Thread(_) => "sandbox_thread",
         }
     }
+}
+
+fn linker_of(
+    engine: &Engine,
+    adapter: &dyn Adapter,
+    grants: &Grants,
+    wasi: WasiGrant,
+) -> wasmtime::Result<Linker<StoreData>> {
+    let mut linker = Linker::new(engine);
+    adapter.link_imports(grants, &mut linker)?;
+    match wasi {
+        WasiGrant::None => {}
+        WasiGrant::Virtual => wasi::add_to_linker(&mut linker)?,
+    }
+    Ok(linker)
 }
 
 /// Loads and runs strategies. Cheap to clone; plugins and instances keep it alive.
@@ -127,8 +144,8 @@ pub struct Sandbox(Arc<Shared>);
 
 struct Shared {
     engine: Engine,
-    linker: Linker<StoreData>,
-    contract: Contract,
+    adapters: Adapters,
+    intake: Intake,
     config: SandboxConfig,
     ticker: Ticker,
 }
@@ -150,13 +167,23 @@ impl Sandbox {
     }
 
     pub(super) fn start(config: SandboxConfig) -> Result<Self, SandboxError> {
+        Self::with(config, Adapters::all().map_err(SandboxError::Engine)?)
+    }
+
+    /// One that takes components of these versions.
+    pub(super) fn with(config: SandboxConfig, adapters: Adapters) -> Result<Self, SandboxError> {
         let failed = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
         let engine = Engine::new(&engine_config(&config)).map_err(failed)?;
-        let mut linker = Linker::new(&engine);
-        FullStrategyPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |data| data).map_err(failed)?;
-        let contract = Contract::v1().map_err(SandboxError::Engine)?;
+        // Everything that can be granted links, or nothing starts.
+        for adapter in adapters.iter() {
+            linker_of(&engine, adapter, &Grants::default(), WasiGrant::Virtual).map_err(failed)?;
+        }
+        let cache = config.cache.as_ref().map(|cache| {
+            CompileCache::new(cache.clone(), EngineHash::of(&engine), config.compiler.artifact_bytes_max())
+        });
+        let intake = Intake::new(cache);
         let ticker = Ticker::start(engine.weak(), &config).map_err(SandboxError::Thread)?;
-        Ok(Self(Arc::new(Shared { engine, linker, contract, config, ticker })))
+        Ok(Self(Arc::new(Shared { engine, intake, adapters, config, ticker })))
     }
 
     /// The settings it was started with.
@@ -168,16 +195,35 @@ impl Sandbox {
         &self.0.engine
     }
 
-    pub(super) fn linker(&self) -> &Linker<StoreData> {
-        &self.0.linker
+    /// A linker that offers what is granted and nothing else.
+    pub(super) fn linker(
+        &self,
+        adapter: &dyn Adapter,
+        grants: &Grants,
+        wasi: WasiGrant,
+    ) -> wasmtime::Result<Linker<StoreData>> {
+        linker_of(&self.0.engine, adapter, grants, wasi)
     }
 
-    pub(super) fn contract(&self) -> &Contract {
-        &self.0.contract
+    pub(super) fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
+    pub(super) fn adapters(&self) -> &Adapters {
+        &self.0.adapters
     }
 
     pub(super) fn heartbeat(&self) -> &Heartbeat {
         &self.0.ticker.heartbeat
+    }
+
+    /// Ends the thread that enforces deadlines, as a fault would.
+    #[cfg(test)]
+    pub(super) fn stop_ticker(&self) {
+        self.0.ticker.stop();
+        while self.0.ticker.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            std::thread::yield_now();
+        }
     }
 
     /// The budget of one tick, bar or event.
@@ -205,7 +251,7 @@ impl Sandbox {
     }
 }
 
-fn engine_config(config: &SandboxConfig) -> Config {
+pub(super) fn engine_config(config: &SandboxConfig) -> Config {
     let mut engine = Config::new();
     engine
         .wasm_features(WasmFeatures::all(), false)
@@ -226,7 +272,7 @@ fn engine_config(config: &SandboxConfig) -> Config {
 struct Ticker {
     heartbeat: Arc<Heartbeat>,
     /// Dropped to stop the thread; nothing is ever sent.
-    alive: Option<mpsc::Sender<()>>,
+    alive: Mutex<Option<mpsc::Sender<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -245,13 +291,17 @@ impl Ticker {
                 }
             }
         })?;
-        Ok(Self { heartbeat, alive: Some(alive), thread: Some(thread) })
+        Ok(Self { heartbeat, alive: Mutex::new(Some(alive)), thread: Some(thread) })
+    }
+
+    fn stop(&self) {
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.alive = None;
+        self.stop();
         if let Some(thread) = self.thread.take() {
             // An error means that it panicked, which ends it as well.
             let _ = thread.join();
@@ -327,7 +377,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_with_the_range() {
         let error = Sandbox::new(SandboxConfig { epoch_tick_us: 0, ..SandboxConfig::default() }).unwrap_err();
-        assert_eq!(error.to_string(), "sandbox setting epoch_tick_us is 0, give 50 to 100000");
+        assert_eq!(error.to_string(), "sandbox setting epoch_tick_us: found 0; give 50 to 100000");
     }
 
     #[test]

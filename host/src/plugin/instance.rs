@@ -1,39 +1,41 @@
-//! One running component: its store, its typed exports, and the way into it.
+//! One running component: its store, the exports of its version, and the way into it.
 //!
 //! Every entry arms the budget first, and an entry that the engine ends is the last one: the store of a
 //! component that trapped is in no state that anybody defined.
 
-use super::bindings::exports::ringfence::strategy as exports;
-use super::bindings::ringfence::strategy::types as wit;
+use super::adapters::{Guest, Linked};
 use super::component::Plugin;
-use super::convert::{self, ConvertError, ROW_FIELDS};
 use super::engine::{Pulse, Sandbox, Stale};
-use super::host::{HostCalls, StoreData};
 use super::limits::{Budget, SandboxLimits};
-use super::trap::{LimitHit, triage};
+use super::metadata::MetadataError;
+use super::rows::ROW_FIELDS;
+use super::store::{HostCalls, StoreData};
+use super::trap::triage;
 use super::{CallError, Fault, Metadata, Services, Session, StateSnapshot, Strategy, TickContext};
 use crate::market::{Bar, Tick};
 use crate::orders::{OrderIntent, StrategyEvent};
 use std::fmt;
 use std::mem;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
-/// Where the exports are, resolved once per plugin.
-pub(super) struct Indices {
-    pub strategy: exports::strategy::GuestIndices,
-    pub state: Option<exports::state::GuestIndices>,
-    pub bars: Option<exports::bars::GuestIndices>,
-    pub batch: Option<exports::batch::GuestIndices>,
+/// A store and the one instance in it.
+pub(super) struct Instance {
+    entry: Entry,
+    guest: Box<dyn Guest>,
 }
 
-/// A store and the typed exports of the one instance in it.
-pub(super) struct Exports {
-    entry: Entry,
-    strategy: exports::strategy::Guest,
-    state: Option<exports::state::Guest>,
-    bars: Option<exports::bars::Guest>,
-    batch: Option<exports::batch::Guest>,
+/// One entry into a component: its store, what the core lends it, and its budget.
+pub(super) struct Call<'a> {
+    entry: &'a mut Entry,
+    services: &'a mut Box<Services>,
+    budget: Budget,
+}
+
+/// Where the intents of a call go, and how many there may be.
+pub(super) struct Intents<'a> {
+    pub max: u32,
+    pub list: &'a mut Vec<OrderIntent>,
 }
 
 /// The store, and what decides whether it may be entered.
@@ -54,15 +56,9 @@ impl From<Stale> for CallError {
     }
 }
 
-impl From<ConvertError> for CallError {
-    fn from(error: ConvertError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
 impl Entry {
-    fn new(sandbox: &Sandbox, limits: &SandboxLimits) -> Self {
-        let mut store = Store::new(sandbox.engine(), StoreData::new(limits));
+    fn new(sandbox: &Sandbox, limits: &SandboxLimits, files: &WasiFilesystemCtx) -> Self {
+        let mut store = Store::new(sandbox.engine(), StoreData::new(limits, files));
         store.limiter(|data| &mut data.limiter);
         store.set_max_component_handles(usize::try_from(limits.handles_max).unwrap_or(usize::MAX));
         store.epoch_deadline_trap();
@@ -104,56 +100,84 @@ impl Entry {
     ) -> Result<R, CallError> {
         mem::swap(&mut self.store.data_mut().services, services);
         let result = self.enter(budget, call);
+        self.store.data_mut().finish_call();
         mem::swap(&mut self.store.data_mut().services, services);
         result
     }
 }
 
-impl Exports {
+/// What a call that ended in a trap logged last, for calls whose log nobody reads.
+fn with_last_words(error: CallError, services: &Services) -> CallError {
+    match (error, services.telemetry.lines.last()) {
+        (CallError::Trap { kind, detail }, Some(line)) => {
+            CallError::Trap { kind, detail: format!("{detail}; its last words: {}", line.text) }
+        }
+        (error, _) => error,
+    }
+}
+
+impl Call<'_> {
+    /// Enters the component with the core's services in the store.
+    #[inline]
+    pub fn enter<R>(
+        self,
+        call: impl FnOnce(&mut Store<StoreData>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        self.entry.lend(self.services, self.budget, call)
+    }
+}
+
+impl Instance {
     /// A fresh instance in a fresh store.
-    pub fn instantiate(
+    pub fn new(
         sandbox: &Sandbox,
         limits: &SandboxLimits,
-        pre: &InstancePre<StoreData>,
-        indices: &Indices,
+        files: &WasiFilesystemCtx,
+        linked: &dyn Linked,
     ) -> Result<Self, CallError> {
-        let mut entry = Entry::new(sandbox, limits);
-        let (strategy, state, bars, batch) = entry.enter(sandbox.setup_budget(limits), |store| {
-            let instance = pre.instantiate(&mut *store)?;
-            let strategy = indices.strategy.load(&mut *store, &instance)?;
-            let state = indices.state.as_ref().map(|it| it.load(&mut *store, &instance)).transpose()?;
-            let bars = indices.bars.as_ref().map(|it| it.load(&mut *store, &instance)).transpose()?;
-            let batch = indices.batch.as_ref().map(|it| it.load(&mut *store, &instance)).transpose()?;
-            Ok((strategy, state, bars, batch))
-        })?;
+        let mut entry = Entry::new(sandbox, limits, files);
+        let guest = entry.enter(sandbox.setup_budget(limits), |store| linked.instantiate(store)).map_err(
+            |error| {
+                let data = entry.store.data_mut();
+                data.finish_call();
+                with_last_words(error, &data.services)
+            },
+        )?;
         // Start code may have talked to services that nobody lent.
         *entry.store.data_mut().services = Services::vacant();
-        Ok(Self { entry, strategy, state, bars, batch })
+        Ok(Self { entry, guest })
     }
 
     /// What the component says about itself. Takes the instance: it is thrown away afterwards.
-    pub fn describe(mut self, budget: Budget) -> Result<wit::Metadata, CallError> {
-        self.entry.enter(budget, |store| self.strategy.call_describe(store))
+    pub fn describe(mut self, budget: Budget) -> Result<Result<Metadata, MetadataError>, CallError> {
+        let mut services = Box::new(Services::vacant());
+        let told = self.guest.describe(Call { entry: &mut self.entry, services: &mut services, budget });
+        told.map_err(|error| with_last_words(error, &services))
+    }
+
+    #[inline]
+    fn call<'a>(&'a mut self, services: &'a mut Box<Services>, budget: Budget) -> (&'a dyn Guest, Call<'a>) {
+        (&*self.guest, Call { entry: &mut self.entry, services, budget })
     }
 }
 
 /// A strategy that runs as a component.
 pub struct ComponentStrategy {
     plugin: Plugin,
-    exports: Exports,
+    instance: Instance,
     call_budget: Budget,
     setup_budget: Budget,
     intents_max: u32,
 }
 
 impl ComponentStrategy {
-    pub(super) fn new(plugin: Plugin, exports: Exports) -> Self {
+    pub(super) fn new(plugin: Plugin, instance: Instance) -> Self {
         let (sandbox, limits) = (plugin.sandbox(), plugin.limits());
         Self {
             call_budget: sandbox.call_budget(limits),
             setup_budget: sandbox.setup_budget(limits),
             intents_max: limits.intents_per_call_max,
-            exports,
+            instance,
             plugin,
         }
     }
@@ -165,12 +189,12 @@ impl ComponentStrategy {
 
     /// Linear memory in use, over all memories.
     pub fn memory_bytes(&self) -> usize {
-        self.exports.entry.store.data().limiter.memory_bytes()
+        self.instance.entry.store.data().limiter.memory_bytes()
     }
 
     /// Whether a trap ended it.
     pub fn is_dead(&self) -> bool {
-        self.exports.entry.dead
+        self.instance.entry.dead
     }
 
     /// Many ticks in one crossing, for the lab: `rows` holds [`super::batch_row`]s one after another. Stops
@@ -186,10 +210,6 @@ impl ComponentStrategy {
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<BatchOutcome, CallError> {
-        let Exports { entry, batch, .. } = &mut self.exports;
-        let Some(batch) = batch else {
-            return Err(CallError::Refused("the component does not export the interface batch".into()));
-        };
         let count =
             u32::try_from(rows.len() / ROW_FIELDS).ok().filter(|_| rows.len().is_multiple_of(ROW_FIELDS));
         let Some(count) = count else {
@@ -199,18 +219,9 @@ impl ComponentStrategy {
         if count == 0 {
             return Ok(BatchOutcome::default());
         }
-        let told = convert::context(context);
-        let max = self.intents_max.min(context.intents_left);
-        let answer = entry.lend(services, self.call_budget.times(count), |store| {
-            let outcome = batch.call_run(store, rows, told)?;
-            let consumed = outcome.consumed;
-            if !(1..=count).contains(&consumed) {
-                return Err(LimitHit::Rows { consumed, given: count }.into());
-            }
-            take_all(&outcome.intents, max, intents)?;
-            Ok(BatchOutcome { consumed, fault: outcome.fault.map(convert::fault) })
-        })?;
-        Ok(answer)
+        let intents = Intents { max: self.intents_max.min(context.intents_left), list: intents };
+        let (guest, call) = self.instance.call(services, self.call_budget.times(count));
+        guest.run_batch(call, rows, count, context, intents)
     }
 }
 
@@ -223,47 +234,14 @@ pub struct BatchOutcome {
     pub fault: Option<Fault>,
 }
 
-/// Hands over what a call returned, if it is not more than it may be; a fault is an answer as well.
-///
-/// It works on the answer where it lies: each move of a value that has just been written costs the
-/// processor a stalled load, and three of them were a tenth of a tick.
-#[inline]
-fn take(
-    answer: &Result<Vec<wit::OrderIntent>, wit::Fault>,
-    max: u32,
-    intents: &mut Vec<OrderIntent>,
-) -> wasmtime::Result<Option<Fault>> {
-    match answer {
-        Ok(returned) => take_all(returned, max, intents).map(|()| None),
-        Err(fault) => Ok(Some(convert::fault(fault.clone()))),
-    }
-}
-
-#[inline]
-fn take_all(returned: &[wit::OrderIntent], max: u32, intents: &mut Vec<OrderIntent>) -> wasmtime::Result<()> {
-    if !u32::try_from(returned.len()).is_ok_and(|count| count <= max) {
-        return Err(LimitHit::Intents { returned: returned.len(), max }.into());
-    }
-    intents.extend(returned.iter().map(convert::intent));
-    Ok(())
-}
-
-/// A fault is an error to the caller and not to the engine: the instance lives on.
-#[inline]
-fn answered(fault: Option<Fault>) -> Result<(), CallError> {
-    fault.map_or(Ok(()), |fault| Err(fault.into()))
-}
-
 impl Strategy for ComponentStrategy {
     fn metadata(&self) -> &Metadata {
         self.plugin.metadata()
     }
 
     fn init(&mut self, session: &Session, services: &mut Box<Services>) -> Result<(), CallError> {
-        let told = convert::session(session)?;
-        let Exports { entry, strategy, .. } = &mut self.exports;
-        let answer = entry.lend(services, self.setup_budget, |store| strategy.call_init(store, &told))?;
-        Ok(answer.map_err(convert::fault)?)
+        let (guest, call) = self.instance.call(services, self.setup_budget);
+        guest.init(call, session)
     }
 
     fn on_tick(
@@ -273,12 +251,9 @@ impl Strategy for ComponentStrategy {
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<(), CallError> {
-        let (tick, told) = (convert::tick(tick), convert::context(context));
-        let max = self.intents_max.min(context.intents_left);
-        let Exports { entry, strategy, .. } = &mut self.exports;
-        answered(entry.lend(services, self.call_budget, |store| {
-            take(&strategy.call_strategy_tick(store, tick, told)?, max, intents)
-        })?)
+        let intents = Intents { max: self.intents_max.min(context.intents_left), list: intents };
+        let (guest, call) = self.instance.call(services, self.call_budget);
+        guest.on_tick(call, tick, context, intents)
     }
 
     fn on_event(
@@ -288,12 +263,9 @@ impl Strategy for ComponentStrategy {
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<(), CallError> {
-        let (event, told) = (convert::event(event)?, convert::context(context));
-        let max = self.intents_max.min(context.intents_left);
-        let Exports { entry, strategy, .. } = &mut self.exports;
-        answered(entry.lend(services, self.call_budget, |store| {
-            take(&strategy.call_on_event(store, &event, told)?, max, intents)
-        })?)
+        let intents = Intents { max: self.intents_max.min(context.intents_left), list: intents };
+        let (guest, call) = self.instance.call(services, self.call_budget);
+        guest.on_event(call, event, context, intents)
     }
 
     fn on_bar(
@@ -303,30 +275,35 @@ impl Strategy for ComponentStrategy {
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<(), CallError> {
-        let (bar, told) = (convert::bar(bar), convert::context(context));
-        let Exports { entry, bars, .. } = &mut self.exports;
-        let Some(bars) = bars else { return Ok(()) };
-        let max = self.intents_max.min(context.intents_left);
-        answered(entry.lend(services, self.call_budget, |store| {
-            take(&bars.call_on_bar(store, bar, told)?, max, intents)
-        })?)
+        let intents = Intents { max: self.intents_max.min(context.intents_left), list: intents };
+        let (guest, call) = self.instance.call(services, self.call_budget);
+        guest.on_bar(call, bar, context, intents)
+    }
+
+    fn keeps_state(&self) -> bool {
+        self.plugin.has_state()
     }
 
     fn save(&mut self, services: &mut Box<Services>) -> Result<Option<StateSnapshot>, CallError> {
-        let state_bytes_max = self.plugin.limits().state_bytes_max;
-        let Exports { entry, state, .. } = &mut self.exports;
-        let Some(state) = state else { return Ok(None) };
-        let budget = Budget { bytes_returned: state_bytes_max, ..self.setup_budget };
-        let answer = entry.lend(services, budget, |store| state.call_save(store))?;
-        Ok(Some(convert::snapshot_in(answer.map_err(convert::fault)?)))
+        let bytes_returned = self.plugin.limits().state_bytes_max;
+        let announced = self.plugin.metadata().state_schema;
+        let (guest, call) = self.instance.call(services, Budget { bytes_returned, ..self.setup_budget });
+        guest.save(call, announced)
     }
 
     fn load(&mut self, state: &StateSnapshot, services: &mut Box<Services>) -> Result<(), CallError> {
-        let Exports { entry, state: guest, .. } = &mut self.exports;
-        let Some(guest) = guest else { return Ok(()) };
-        let told = convert::snapshot_out(state);
-        let answer = entry.lend(services, self.setup_budget, |store| guest.call_load(store, &told))?;
-        Ok(answer.map_err(convert::fault)?)
+        if !self.plugin.has_state() {
+            return Ok(());
+        }
+        let Metadata { oldest_loadable_state: oldest, state_schema: newest, .. } = self.plugin.metadata();
+        if !(oldest..=newest).contains(&&state.schema) {
+            let found = state.schema;
+            let words =
+                format!("the state has schema {found}, the component loads schemas {oldest} to {newest}");
+            return Err(Fault::IncompatibleState(words).into());
+        }
+        let (guest, call) = self.instance.call(services, self.setup_budget);
+        guest.load(call, state)
     }
 
     fn stop(
@@ -334,13 +311,13 @@ impl Strategy for ComponentStrategy {
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<(), CallError> {
-        let max = self.intents_max;
-        let Exports { entry, strategy, .. } = &mut self.exports;
-        entry.lend(services, self.setup_budget, |store| take_all(&strategy.call_stop(store)?, max, intents))
+        let intents = Intents { max: self.intents_max, list: intents };
+        let (guest, call) = self.instance.call(services, self.setup_budget);
+        guest.stop(call, intents)
     }
 
     fn fuel_used(&self) -> Option<u64> {
-        Some(self.exports.entry.fuel_used)
+        Some(self.instance.entry.fuel_used)
     }
 }
 

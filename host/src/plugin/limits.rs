@@ -1,80 +1,190 @@
 //! What one strategy may use, and the counters that hold it to that.
 
+use super::WasiGrant;
 use super::trap::LimitHit;
+use crate::resilience::LimitFault;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
 use wasmtime::ResourceLimiter;
 
-/// What one strategy may use. The defaults are those of the profile `native`: a strategy compiled from
-/// Rust, C or another language without a runtime of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SandboxLimits {
+/// Which defaults the limits of a strategy begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Compiled from Rust, C or another language without a runtime of its own.
+    #[default]
+    Native,
+    /// With an interpreter inside, as Python and JavaScript have: a component of tens of megabytes that starts
+    /// for seconds and spends a hundred instructions where a native strategy spends one.
+    Managed,
+}
+
+impl Profile {
+    /// The lower-case name used in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Managed => "managed",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One row per limit: why it is there, its default in the profiles `native` and `managed`, and the values
+/// that make sense.
+macro_rules! limits {
+    ($($(#[doc = $why:literal])* $field:ident: $type:ty = $native:expr, $managed:expr, in $range:expr;)*) => {
+        /// What one strategy may use. A configuration names a [`Profile`] and replaces single values of it.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(from = "Replaced")]
+        pub struct SandboxLimits {
+            /// Where the values come from that the configuration does not give. Default `native`.
+            pub profile: Profile,
+            /// What of WASI it is granted. Default none: a language without a runtime of its own needs nothing of it.
+            pub wasi: WasiGrant,
+            /// A folder whose files it may read through WASI, under the name `/data`. Default none: what it orders
+            /// then depends on those files, and a replay holds only as long as they stay as they are.
+            pub wasi_read_folder: Option<PathBuf>,
+            $($(#[doc = $why])* pub $field: $type,)*
+        }
+
+        /// Limits as a configuration gives them.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename = "SandboxLimits")]
+        struct Replaced {
+            #[serde(default)]
+            profile: Profile,
+            #[serde(default)]
+            wasi: WasiGrant,
+            wasi_read_folder: Option<PathBuf>,
+            $($field: Option<$type>,)*
+        }
+
+        /// Every limit: its name, its defaults, the values that make sense, and why it is there.
+        #[cfg(test)]
+        fn rows() -> Vec<[String; 3]> {
+            let (native, managed) = (SandboxLimits::of(Profile::Native), SandboxLimits::of(Profile::Managed));
+            vec![$({
+                let range: std::ops::RangeInclusive<$type> = $range;
+                let why = concat!($($why),*).trim().to_owned();
+                let defaults = format!("{} | {} | {} to {}", native.$field, managed.$field, range.start(), range.end());
+                [stringify!($field).to_owned(), defaults, why]
+            },)*]
+        }
+
+        impl From<Replaced> for SandboxLimits {
+            fn from(replaced: Replaced) -> Self {
+                let base = Self::of(replaced.profile);
+                Self {
+                    profile: base.profile,
+                    wasi: replaced.wasi,
+                    wasi_read_folder: replaced.wasi_read_folder,
+                    $($field: replaced.$field.unwrap_or(base.$field),)*
+                }
+            }
+        }
+
+        impl SandboxLimits {
+            /// The defaults of a profile.
+            pub const fn of(profile: Profile) -> Self {
+                let (wasi, wasi_read_folder) = (WasiGrant::None, None);
+                match profile {
+                    Profile::Native => Self { profile, wasi, wasi_read_folder, $($field: $native,)* },
+                    Profile::Managed => Self { profile, wasi, wasi_read_folder, $($field: $managed,)* },
+                }
+            }
+
+            /// Whether a strategy can run with every limit, and every limit limits something.
+            ///
+            /// # Errors
+            /// The first limit that is out of range.
+            pub fn check(&self) -> Result<(), LimitFault> {
+                $(LimitFault::unless_within(stringify!($field), &self.$field, &$range)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
     /// Instructions of one tick, bar or event. The contract with the author: the same call spends the same
-    /// fuel on every machine. Default 10 million, some milliseconds; an indicator needs thousands.
-    pub fuel_per_call: u64,
+    /// fuel on every machine. Default 10 million, some milliseconds; an indicator needs thousands. Managed: 500
+    /// million, since an interpreter spends a hundred on one.
+    fuel_per_call: u64 = 10_000_000, 500_000_000, in 1_000..=1_000_000_000_000;
     /// Instructions of a call that happens once in a life: instantiate, describe, init, save, load, stop.
-    /// Default 200 million, because settings are parsed and tables are filled there.
-    pub fuel_per_setup_call: u64,
+    /// Default 200 million, because settings are parsed and tables are filled there. Managed: 50 billion, since
+    /// the interpreter itself starts there.
+    fuel_per_setup_call: u64 = 200_000_000, 50_000_000_000, in 1_000..=1_000_000_000_000;
     /// Wall time of one tick, bar or event. A safety net for what fuel does not see; default 100 ms, ten
     /// times what the fuel takes, so that only a starved machine or a fault in the metering reaches it.
-    pub deadline_ms: u32,
-    /// Wall time of a call that happens once in a life. Default 5 s, in proportion to its fuel.
-    pub setup_deadline_ms: u32,
+    /// Managed: 5 s, in proportion.
+    deadline_ms: u32 = 100, 5_000, in 1..=600_000;
+    /// Wall time of a call that happens once in a life. Default 5 s, in proportion to its fuel. Managed: 300 s.
+    setup_deadline_ms: u32 = 5_000, 300_000, in 1..=600_000;
     /// Linear memory, summed over all memories of the component. Default 16 MiB: a window of a million
-    /// prices and room to spare; a thousand strategies still fit a server.
-    pub memory_bytes_max: usize,
+    /// prices and room to spare; a thousand strategies still fit a server. Managed: 256 MiB, for the heap of an
+    /// interpreter and its libraries.
+    memory_bytes_max: usize = 16 << 20, 256 << 20, in 64 << 10..=0xffff_0000;
     /// Linear memories. Default 4: one of the strategy, others for adapters composed into it.
-    pub memories_max: u32,
-    /// Tables. Default 8: each core module that calls through pointers has one.
-    pub tables_max: u32,
+    memories_max: u32 = 4, 8, in 1..=100;
+    /// Tables. Default 8: each core module that calls through pointers has one. Managed: 32, since an
+    /// interpreter is linked from several modules.
+    tables_max: u32 = 8, 32, in 1..=1_000;
     /// Elements of all tables together. Default 20,000: one per function whose address is taken.
-    pub table_elements_max: usize,
-    /// Core instances. Default 32: a component built from one module has four.
-    pub core_instances_max: u32,
-    /// Component handles alive at a time. Default 64: the contract has no resources.
-    pub handles_max: u32,
-    /// Calls into the host from one call. Default 1,000: more is a loop, not a need.
-    pub host_calls_per_call_max: u32,
+    table_elements_max: usize = 20_000, 200_000, in 1..=10_000_000;
+    /// Core instances. Default 32: a component built from one module has four. Managed: 500, for the modules
+    /// that an interpreter is linked from and their shims; QuickJS with WASI stubbed out has 222.
+    core_instances_max: u32 = 32, 500, in 1..=10_000;
+    /// Component handles alive at a time. Default 64: the contract has no resources. Managed: 1,024, for the
+    /// streams and clocks that a runtime opens and keeps.
+    handles_max: u32 = 64, 1_024, in 1..=100_000;
+    /// Calls into the host from one call. Default 1,000: more is a loop, not a need. Managed: 10,000, since a
+    /// runtime asks the host for more than its strategy does.
+    host_calls_per_call_max: u32 = 1_000, 10_000, in 1..=10_000_000;
     /// Bytes that the host copies out of the component, per call and per host call. Default 128 KiB: the
     /// intents of a call at their cap fit twenty times.
-    pub bytes_returned_max: usize,
+    bytes_returned_max: usize = 128 << 10, 1 << 20, in 1 << 10..=64 << 20;
     /// Bytes of a saved state. Default 1 MiB: it travels in every checkpoint.
-    pub state_bytes_max: usize,
+    state_bytes_max: usize = 1 << 20, 1 << 20, in 1..=64 << 20;
     /// Order intents that one call may return, whatever its context admits. Default 64.
-    pub intents_per_call_max: u32,
-    /// Bytes of the component. Default 4 MiB: native strategies have tens of kilobytes.
-    pub component_bytes_max: u64,
+    intents_per_call_max: u32 = 64, 64, in 1..=10_000;
+    /// Bytes of the component. Default 4 MiB: native strategies have tens of kilobytes. Managed: 64 MiB, three
+    /// times a Python interpreter with its library.
+    component_bytes_max: u64 = 4 << 20, 64 << 20, in 1 << 10..=1 << 30;
     /// Functions in all core modules. Default 20,000: bounds the time of compilation.
-    pub functions_max: u32,
-    /// Bytes of the largest function. Default 256 KiB: register allocation is not linear in it.
-    pub function_bytes_max: u32,
-    /// Types, imports, exports and instances that the component declares outside of its core modules, each.
-    /// Default 2,000: the full contract needs about a hundred.
-    pub declarations_max: u32,
+    functions_max: u32 = 20_000, 200_000, in 1..=1_000_000;
+    /// Bytes of the largest function. Default 256 KiB: register allocation is not linear in it. Managed: 4 MiB,
+    /// for the loop of an interpreter.
+    function_bytes_max: u32 = 256 << 10, 4 << 20, in 1 << 10..=16 << 20;
+    /// Loops within each other in one function. Default 200, some times what any source has; the compiler takes
+    /// the square of it in time and memory.
+    loops_nested_max: u32 = 200, 1_000, in 1..=10_000;
+    /// Locals of one function. Default 2,000, some times what compilers make of real strategies: five bytes of a
+    /// component declare thousands, and each costs the compiler a value to follow through the function.
+    function_locals_max: u32 = 2_000, 10_000, in 1..=50_000;
+    /// Parameters of one function. Default 100: the contract's widest call has sixteen.
+    function_params_max: u32 = 100, 200, in 16..=1_000;
+    /// Parameters of all functions together. Default 60,000, three for each function: a small component of many
+    /// wide functions is large once it is compiled.
+    params_max: u32 = 60_000, 600_000, in 1..=10_000_000;
+    /// Types of all core modules. Default 5,000: compilers make one for each signature that is used.
+    types_max: u32 = 5_000, 50_000, in 1..=1_000_000;
+    /// Segments that fill memories. Default 10,000: each costs at every start of an instance that has no image.
+    data_segments_max: u32 = 10_000, 100_000, in 1..=100_000;
+    /// Types, imports, exports and instances that the component declares outside of its core modules, also those
+    /// inside of other types. Default 10,000: the full contract needs some hundred, WASI in addition a thousand.
+    declarations_max: u32 = 10_000, 20_000, in 100..=1_000_000;
 }
 
 impl Default for SandboxLimits {
     fn default() -> Self {
-        Self {
-            fuel_per_call: 10_000_000,
-            fuel_per_setup_call: 200_000_000,
-            deadline_ms: 100,
-            setup_deadline_ms: 5_000,
-            memory_bytes_max: 16 << 20,
-            memories_max: 4,
-            tables_max: 8,
-            table_elements_max: 20_000,
-            core_instances_max: 32,
-            handles_max: 64,
-            host_calls_per_call_max: 1_000,
-            bytes_returned_max: 128 << 10,
-            state_bytes_max: 1 << 20,
-            intents_per_call_max: 64,
-            component_bytes_max: 4 << 20,
-            functions_max: 20_000,
-            function_bytes_max: 256 << 10,
-            declarations_max: 2_000,
-        }
+        Self::of(Profile::Native)
     }
 }
 
@@ -229,5 +339,49 @@ mod tests {
         assert!(toml::from_str::<SandboxLimits>("fuel_per_cal = 1").is_err());
         let limits: SandboxLimits = toml::from_str("fuel_per_call = 1").unwrap();
         assert_eq!(limits, SandboxLimits { fuel_per_call: 1, ..SandboxLimits::default() });
+    }
+
+    #[test]
+    fn a_profile_gives_what_the_configuration_does_not() {
+        let limits: SandboxLimits = toml::from_str("profile = \"managed\"\nfuel_per_call = 7").unwrap();
+        let expected = SandboxLimits { fuel_per_call: 7, ..SandboxLimits::of(Profile::Managed) };
+        assert_eq!(limits, expected);
+        assert_eq!(limits.memory_bytes_max, 256 << 20);
+        assert!(toml::from_str::<SandboxLimits>("profile = \"manged\"").is_err());
+        // What is written down whole reads back whole, whatever its profile.
+        let again: SandboxLimits = toml::from_str(&toml::to_string(&expected).unwrap()).unwrap();
+        assert_eq!(again, expected);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_and_one_that_limits_nothing_are_faults() {
+        for profile in [Profile::Native, Profile::Managed] {
+            assert_eq!(SandboxLimits::of(profile).check(), Ok(()));
+        }
+        let none = SandboxLimits { fuel_per_call: 0, ..SandboxLimits::default() }.check().unwrap_err();
+        assert_eq!(none.to_string(), "fuel_per_call: found 0; give 1000 to 1000000000000");
+        let all = SandboxLimits { handles_max: u32::MAX, ..SandboxLimits::default() }.check().unwrap_err();
+        assert_eq!((all.field.as_str(), all.advice.as_str()), ("handles_max", "give 1 to 100000"));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_limit() {
+        const MARK: &str = "| limit |";
+        let rows = rows().into_iter().map(|[name, values, why]| format!("| `{name}` | {values} | {why} |\n"));
+        let table = format!(
+            "{MARK} `native` | `managed` | values that make sense | why |\n|---|---|---|---|---|\n{}",
+            rows.collect::<String>()
+        );
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/limits.md");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (words, listed) = page.split_at(page.find(MARK).unwrap());
+        if std::env::var_os("RINGFENCE_UPDATE_DOCS").is_some() {
+            std::fs::write(&path, format!("{words}{table}")).unwrap();
+            return;
+        }
+        assert!(
+            listed == table,
+            "docs/limits.md is not up to date: run this test with RINGFENCE_UPDATE_DOCS=1"
+        );
     }
 }

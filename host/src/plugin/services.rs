@@ -5,6 +5,7 @@
 //! them back after the call, so that host functions read the agent's own books without a lock or a copy.
 //! Writes become visible with [`Services::commit`] only, which the core calls when the call succeeded.
 
+use super::{ServiceLimits, Telemetry};
 use crate::market::{Instruments, UnixNanos};
 use crate::orders::Books;
 use crate::random::SplitMix64;
@@ -13,121 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Severity of a log line; WIT `log.level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names are the usual ones")]
-pub enum LogLevel {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-/// One line that a strategy logged, already escaped and cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// Its severity.
-    pub level: LogLevel,
-    /// Its text.
-    pub text: String,
-}
-
-/// Kind of a strategy's own metric; WIT `metrics.kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names are the usual ones")]
-pub enum MetricKind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// What a strategy said in log lines and metrics since the core last drained it.
-#[derive(Debug, Default)]
-pub struct Telemetry {
-    /// Lines, oldest first, at most [`Telemetry::LINES_MAX`].
-    pub lines: Vec<LogLine>,
-    /// Lines that did not fit.
-    pub lines_dropped: u64,
-    /// Registered metrics; the position is the id that the strategy was given.
-    pub metrics: Vec<(String, MetricKind)>,
-    /// Observations since the last drain: metric id and value, at most [`Telemetry::OBSERVATIONS_MAX`].
-    pub observations: Vec<(u32, f64)>,
-    /// Observations that did not fit or were not finite.
-    pub observations_dropped: u64,
-    /// Lines below this level are not wanted.
-    pub level: Option<LogLevel>,
-}
-
-impl Telemetry {
-    /// A strategy that logs more than this between two drains is flooding.
-    pub const LINES_MAX: usize = 256;
-    /// Bytes kept of one line; the rest is cut.
-    pub const LINE_BYTES_MAX: usize = 1_024;
-    /// Metrics that one strategy may register.
-    pub const METRICS_MAX: usize = 64;
-    /// Observations kept between two drains.
-    pub const OBSERVATIONS_MAX: usize = 1_024;
-
-    /// Takes one line: control characters are escaped, so that a strategy cannot drive a terminal.
-    pub fn log(&mut self, level: LogLevel, text: &str) {
-        if self.level.is_some_and(|least| level < least) {
-            return;
-        }
-        if self.lines.len() >= Self::LINES_MAX {
-            self.lines_dropped += 1;
-            return;
-        }
-        let mut line = String::with_capacity(text.len().min(Self::LINE_BYTES_MAX));
-        for c in text.chars() {
-            if line.len() >= Self::LINE_BYTES_MAX {
-                break;
-            }
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        self.lines.push(LogLine { level, text: line });
-    }
-
-    /// Registers a metric and returns its id; a name registered before gives the same id. Beyond
-    /// [`Telemetry::METRICS_MAX`] the id is `u32::MAX`, whose observations are dropped and counted.
-    pub fn register(&mut self, name: &str, kind: MetricKind) -> u32 {
-        let known = self.metrics.iter().position(|(n, k)| n == name && *k == kind);
-        let position = known.unwrap_or_else(|| {
-            if self.metrics.len() < Self::METRICS_MAX {
-                self.metrics.push((name.chars().take(64).collect(), kind));
-                self.metrics.len() - 1
-            } else {
-                usize::MAX
-            }
-        });
-        u32::try_from(position).unwrap_or(u32::MAX)
-    }
-
-    /// Takes one observation; what is not finite or not registered is dropped and counted.
-    pub fn observe(&mut self, id: u32, value: f64) {
-        let registered = usize::try_from(id).is_ok_and(|id| id < self.metrics.len());
-        if registered && value.is_finite() && self.observations.len() < Self::OBSERVATIONS_MAX {
-            self.observations.push((id, value));
-        } else {
-            self.observations_dropped += 1;
-        }
-    }
-}
-
 /// Why a small durable value was not taken; WIT `kv-error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KvError {
     /// All values together would be too large.
-    #[error("the quota of {} bytes is used up", Kv::BYTES_MAX)]
+    #[error("the quota is used up (limits kv_keys_max and kv_bytes_max)")]
     Quota,
     /// This key or value is too large.
-    #[error("a key takes at most {} bytes and a value {}", Kv::KEY_BYTES_MAX, Kv::VALUE_BYTES_MAX)]
+    #[error("the key or value is too large (limits kv_key_bytes_max and kv_value_bytes_max)")]
     TooLarge,
 }
 
@@ -139,13 +33,6 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Everything together; it travels in every checkpoint.
-    pub const BYTES_MAX: usize = 64 * 1024;
-    /// One value.
-    pub const VALUE_BYTES_MAX: usize = 16 * 1024;
-    /// One key.
-    pub const KEY_BYTES_MAX: usize = 128;
-
     fn bytes(&self) -> usize {
         self.entries.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
@@ -153,10 +40,19 @@ impl Kv {
 
 /// What a call changed, kept apart until the call has succeeded.
 #[derive(Debug, Default)]
-struct Pending {
+pub struct Pending {
     kv: BTreeMap<String, Option<serde_bytes::ByteBuf>>,
-    timers: Vec<(u32, Option<UnixNanos>)>,
+    /// Once the call has written: what the values would take if nothing that it replaces were given back.
+    kv_use: Option<KvUse>,
+    timers: BTreeMap<u32, Option<UnixNanos>>,
     random: Option<SplitMix64>,
+}
+
+/// A bound on what the values take together, kept as a sum because a call may write thousands of times.
+#[derive(Clone, Copy, Debug)]
+struct KvUse {
+    keys: usize,
+    bytes: usize,
 }
 
 /// Everything that a strategy's host functions read and write.
@@ -170,6 +66,7 @@ pub struct Services {
     pub now: UnixNanos,
     /// Log lines and metrics; not undone when a call fails, since they say why.
     pub telemetry: Telemetry,
+    limits: ServiceLimits,
     memory: Memory,
     pending: Pending,
     changed: bool,
@@ -187,9 +84,6 @@ pub struct Memory {
 }
 
 impl Services {
-    /// Timers that one strategy may have set at a time.
-    pub const TIMERS_MAX: usize = 64;
-
     /// Fresh services.
     pub fn new(books: Books, instruments: Arc<Instruments>, seed: u64) -> Self {
         let memory = Memory { kv: Kv::default(), random: SplitMix64(seed), timers: BTreeMap::new() };
@@ -203,6 +97,7 @@ impl Services {
             instruments,
             now: UnixNanos(0),
             telemetry: Telemetry::default(),
+            limits: ServiceLimits::default(),
             memory,
             pending: Pending::default(),
             changed: false,
@@ -212,6 +107,19 @@ impl Services {
     /// Services with nothing in them, to stand in a store between two calls.
     pub fn vacant() -> Self {
         Self::new(Books::default(), Arc::default(), 0)
+    }
+
+    /// The same with other limits than the default ones.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ServiceLimits) -> Self {
+        self.telemetry.limit(limits);
+        self.limits = limits;
+        self
+    }
+
+    /// What a strategy may keep, say and measure.
+    pub fn limits(&self) -> &ServiceLimits {
+        &self.limits
     }
 
     /// What the strategy keeps with the host.
@@ -224,9 +132,14 @@ impl Services {
         std::mem::take(&mut self.changed).then(|| self.memory.clone())
     }
 
-    /// Puts back a memory from the journal.
-    pub fn set_memory(&mut self, memory: Memory) {
-        self.memory = memory;
+    /// Takes over the memory after a call from the journal. Whether it is what is remembered here.
+    pub fn adopt(&mut self, journaled: &Memory) -> bool {
+        self.changed = false;
+        let same = self.memory == *journaled;
+        if !same {
+            self.memory = journaled.clone();
+        }
+        same
     }
 
     /// A small durable value, as this call sees it.
@@ -242,20 +155,26 @@ impl Services {
     /// # Errors
     /// When the key or value is too large, or the quota would be exceeded.
     pub fn kv_set(&mut self, key: &str, value: Vec<u8>) -> Result<(), KvError> {
-        if key.len() > Kv::KEY_BYTES_MAX || value.len() > Kv::VALUE_BYTES_MAX {
+        let limits = &self.limits;
+        if key.len() > limits.kv_key_bytes_max || value.len() > limits.kv_value_bytes_max {
             return Err(KvError::TooLarge);
         }
-        let pending: usize = self
+        let kept = &self.memory.kv;
+        let mut used = *self
             .pending
-            .kv
-            .iter()
-            .filter(|(k, _)| *k != key)
-            .map(|(k, v)| k.len() + v.as_ref().map_or(0, |v| v.len()))
-            .sum();
-        // Counts a value that replaces another twice: a bound that is never exceeded needs no exact sum.
-        if self.memory.kv.bytes() + pending + key.len() + value.len() > Kv::BYTES_MAX {
+            .kv_use
+            .get_or_insert_with(|| KvUse { keys: kept.entries.len(), bytes: kept.bytes() });
+        // A value that replaces another of an earlier call counts twice until the call is over: a bound that is
+        // never exceeded needs no exact sum.
+        match self.pending.kv.get(key) {
+            Some(written) => used.bytes -= written.as_ref().map_or(0, |value| key.len() + value.len()),
+            None => used.keys += usize::from(!kept.entries.contains_key(key)),
+        }
+        used.bytes += key.len() + value.len();
+        if used.bytes > limits.kv_bytes_max || used.keys > limits.kv_keys_max {
             return Err(KvError::Quota);
         }
+        self.pending.kv_use = Some(used);
         self.pending.kv.insert(key.to_owned(), Some(value.into()));
         Ok(())
     }
@@ -265,10 +184,18 @@ impl Services {
     /// # Errors
     /// When the key is too large.
     pub fn kv_delete(&mut self, key: &str) -> Result<(), KvError> {
-        if key.len() > Kv::KEY_BYTES_MAX {
+        if key.len() > self.limits.kv_key_bytes_max {
             return Err(KvError::TooLarge);
         }
-        self.pending.kv.insert(key.to_owned(), None);
+        if let Some(written) = self.pending.kv.get_mut(key) {
+            let bytes = written.take().map_or(0, |value| key.len() + value.len());
+            if let Some(used) = &mut self.pending.kv_use {
+                used.bytes -= bytes;
+            }
+        } else if self.memory.kv.entries.contains_key(key) {
+            // Only what is there has to be remembered as gone, so that the memory of it is bounded too.
+            self.pending.kv.insert(key.to_owned(), None);
+        }
         Ok(())
     }
 
@@ -279,21 +206,20 @@ impl Services {
 
     /// Sets a timer when the call succeeds. Returns whether there was room for it.
     pub fn set_timer(&mut self, id: u32, at: UnixNanos) -> bool {
-        let room = self.memory.timers.contains_key(&id)
-            || self.memory.timers.len() + self.pending.timers.len() < Self::TIMERS_MAX;
+        let known = self.memory.timers.contains_key(&id) || self.pending.timers.contains_key(&id);
+        let room = known || self.memory.timers.len() + self.pending.timers.len() < self.limits.timers_max;
         if room {
-            self.pending.timers.push((id, Some(at)));
+            self.pending.timers.insert(id, Some(at));
         }
         room
     }
 
-    /// Cancels a timer when the call succeeds. Returns whether there was room to remember it.
-    pub fn cancel_timer(&mut self, id: u32) -> bool {
-        let room = self.pending.timers.len() < 2 * Self::TIMERS_MAX;
-        if room {
-            self.pending.timers.push((id, None));
+    /// Cancels a timer when the call succeeds.
+    pub fn cancel_timer(&mut self, id: u32) {
+        // A timer that was never set needs no cancelling, which bounds what has to be remembered.
+        if self.memory.timers.contains_key(&id) || self.pending.timers.contains_key(&id) {
+            self.pending.timers.insert(id, None);
         }
-        room
     }
 
     /// The earliest timer that is set.
@@ -311,6 +237,22 @@ impl Services {
         })
     }
 
+    /// Takes out a timer that was due.
+    pub fn take_timer(&mut self, id: u32) {
+        self.changed |= self.memory.timers.remove(&id).is_some();
+    }
+
+    /// Takes out what a call changed, to be made permanent later or not at all.
+    pub fn set_aside(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Makes changes permanent that were set aside.
+    pub fn commit_pending(&mut self, pending: Pending) {
+        self.pending = pending;
+        self.commit();
+    }
+
     /// Makes the changes of a successful call permanent.
     pub fn commit(&mut self) {
         self.changed |=
@@ -324,7 +266,8 @@ impl Services {
                 None => self.memory.kv.entries.remove(&key),
             };
         }
-        for (id, at) in self.pending.timers.drain(..) {
+        self.pending.kv_use = None;
+        for (id, at) in std::mem::take(&mut self.pending.timers) {
             match at {
                 Some(at) => self.memory.timers.insert(id, at),
                 None => self.memory.timers.remove(&id),
@@ -335,5 +278,86 @@ impl Services {
     /// Forgets the changes of a failed call.
     pub fn abort(&mut self) {
         self.pending = Pending::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn services(limits: ServiceLimits) -> Services {
+        Services::new(Books::default(), Arc::default(), 1).with_limits(limits)
+    }
+
+    #[test]
+    fn values_are_bounded_by_size_number_and_sum() {
+        let limits = ServiceLimits {
+            kv_keys_max: 3,
+            kv_key_bytes_max: 4,
+            kv_value_bytes_max: 8,
+            kv_bytes_max: 20,
+            ..ServiceLimits::default()
+        };
+        let mut services = services(limits);
+        assert_eq!(services.kv_set("12345", vec![]), Err(KvError::TooLarge));
+        assert_eq!(services.kv_set("a", vec![0; 9]), Err(KvError::TooLarge));
+        assert_eq!(services.kv_delete("12345"), Err(KvError::TooLarge));
+        assert_eq!(services.kv_set("a", vec![0; 8]), Ok(()));
+        assert_eq!(services.kv_set("b", vec![0; 8]), Ok(()));
+        assert_eq!(services.kv_set("c", vec![0; 8]), Err(KvError::Quota));
+        // Writing the same again in one call takes no more room, and deleting gives it back.
+        assert_eq!(services.kv_set("b", vec![0; 8]), Ok(()));
+        assert_eq!(services.kv_delete("b"), Ok(()));
+        assert_eq!(services.kv_set("c", vec![0; 8]), Ok(()));
+        services.commit();
+        assert_eq!(services.kv_get("b"), None);
+        assert_eq!(services.kv_set("d", vec![]), Ok(()));
+        assert_eq!(services.kv_set("e", vec![]), Err(KvError::Quota), "four keys");
+    }
+
+    #[test]
+    fn what_a_call_deletes_or_cancels_is_remembered_only_where_there_is_something() {
+        let mut services = services(ServiceLimits::default());
+        for id in 0..10_000 {
+            services.kv_delete(&id.to_string()).unwrap();
+            services.cancel_timer(id);
+        }
+        assert!(services.pending.kv.is_empty() && services.pending.timers.is_empty());
+    }
+
+    #[test]
+    fn timers_are_bounded_and_the_same_one_is_set_again_for_nothing() {
+        let mut services = services(ServiceLimits { timers_max: 2, ..ServiceLimits::default() });
+        for _ in 0..1_000 {
+            assert!(services.set_timer(1, UnixNanos(1)) && services.set_timer(2, UnixNanos(2)));
+            assert!(!services.set_timer(3, UnixNanos(3)));
+        }
+        assert_eq!(services.pending.timers.len(), 2);
+        services.cancel_timer(1);
+        services.commit();
+        assert_eq!(services.next_timer(), Some((2, UnixNanos(2))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_quota_holds_whatever_is_written(
+            calls in proptest::collection::vec(
+                proptest::collection::vec((0_u8..8, proptest::option::of(0_usize..9)), 0..20), 0..8)
+        ) {
+            let limits = ServiceLimits { kv_keys_max: 5, kv_bytes_max: 30, ..ServiceLimits::default() };
+            let mut services = services(limits);
+            for call in calls {
+                for (key, value) in call {
+                    let key = key.to_string();
+                    match value {
+                        Some(length) => { let _ = services.kv_set(&key, vec![0; length]); }
+                        None => services.kv_delete(&key).unwrap(),
+                    }
+                }
+                services.commit();
+                proptest::prop_assert!(services.memory.kv.bytes() <= 30);
+                proptest::prop_assert!(services.memory.kv.entries.len() <= 5);
+            }
+        }
     }
 }

@@ -84,7 +84,7 @@ pub struct Session {
 }
 
 /// What a strategy is told with every call; WIT `tick-context`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TickContext {
     /// Time of the call.
     pub now: UnixNanos,
@@ -265,6 +265,11 @@ pub trait Strategy: Send {
     ) -> Result<(), CallError> {
         let _ = (bar, context, services, intents);
         Ok(())
+    }
+
+    /// Whether [`Strategy::save`] gives a state and [`Strategy::load`] takes one.
+    fn keeps_state(&self) -> bool {
+        false
     }
 
     /// State to survive a restart; `None` when the strategy keeps none.

@@ -17,6 +17,12 @@ pub(super) fn printable(text: &str, bytes_max: usize) -> String {
     out
 }
 
+/// The name that a misspelt one was probably meant to be.
+pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(found, name), *name)).min();
+    near.filter(|(distance, _)| *distance <= (found.len() / 3).max(1)).map(|(_, name)| name)
+}
+
 /// Whether a character neither drives a terminal nor changes the order in which others are shown
 /// (Unicode Technical Report 36, bidirectional text spoofing).
 fn is_harmless(c: char) -> bool {

@@ -25,8 +25,14 @@ pub(super) enum LimitHit {
     Intents { returned: usize, max: u32 },
     #[error("consumed {consumed} of {given} rows, at least one and at most all expected")]
     Rows { consumed: u32, given: u32 },
+    #[error("saved a state of schema {found}, but says that it saves schema {announced}")]
+    Schema { found: u32, announced: u32 },
     #[error("the host's {0} does not fit a decimal of 63 bits")]
     Number(&'static str),
+    #[error("asked WASI for {0}, which no strategy needs")]
+    Wasi(&'static str),
+    #[error("ended itself with exit code {code}; the log has its last words")]
+    Exit { code: u8 },
 }
 
 /// The verdict on a call that the engine ended.
@@ -60,8 +66,9 @@ fn kind_of_limit(hit: &LimitHit) -> TrapKind {
         LimitHit::Memory { .. } | LimitHit::TableElements { .. } | LimitHit::HostMemory(_) => {
             TrapKind::Memory
         }
-        LimitHit::HostCalls { .. } => TrapKind::HostCalls,
-        LimitHit::Intents { .. } | LimitHit::Rows { .. } => TrapKind::Output,
+        LimitHit::HostCalls { .. } | LimitHit::Wasi(_) => TrapKind::HostCalls,
+        LimitHit::Exit { .. } => TrapKind::Unreachable,
+        LimitHit::Intents { .. } | LimitHit::Rows { .. } | LimitHit::Schema { .. } => TrapKind::Output,
         LimitHit::Number(_) => TrapKind::Other,
     }
 }

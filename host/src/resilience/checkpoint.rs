@@ -47,7 +47,8 @@ impl Default for CheckpointConfig {
 pub struct CheckpointPoint {
     /// Number of the last tick that is part of it.
     pub tick: u64,
-    /// The last journal record that is part of it; those after it have to be folded in.
+    /// The agent's last journal record that is part of it, by the number that the journal gave it; those of the
+    /// agent after it have to be folded in.
     pub journal_seq: u64,
     /// The agent's incarnation.
     pub incarnation: u32,
@@ -312,16 +313,39 @@ impl CheckpointStore {
             let _ = self.disk.remove(&temporary);
             return Err(error);
         }
-        self.disk.sync_dir(&self.dir)?;
+        // It has its name, durable or not: from now on the journal has to reach back to it as well.
         self.kept.insert(generation, point.journal_seq);
+        self.disk.sync_dir(&self.dir)?;
         self.prune()?;
         Ok(generation)
     }
 
-    /// The journal is needed after this record, since the oldest verified checkpoint still kept ends with
+    /// The journal is needed from this record on, since the oldest verified checkpoint still kept ends with
     /// it; `None` when there is no checkpoint.
     pub fn oldest_journal_seq(&self) -> Option<u64> {
         self.kept.values().min().copied()
+    }
+
+    /// Reads every kept generation again. One that does not verify any more counts no longer: it stays on the disk
+    /// as evidence, and the next start sets it aside. What was removed is gone for good when this returns.
+    ///
+    /// # Errors
+    /// When the disk fails; what cannot be read now may well be good.
+    pub fn verify_kept(&mut self) -> Result<(), CheckpointError> {
+        self.disk.sync_dir(&self.dir)?;
+        for generation in self.kept.keys().copied().collect::<Vec<_>>() {
+            let path = self.path(generation);
+            let fault = match self.read_verified(&path, generation) {
+                Ok(Ok(_)) => continue,
+                Ok(Err(fault)) => fault.to_string(),
+                Err(error) if error.kind == ErrorKind::NotFound => "somebody has removed it".to_owned(),
+                Err(error) => return Err(error.into()),
+            };
+            tracing::error!(class = "state", code = "checkpoint_corrupt", agent = %self.agent,
+                "checkpoint {} can no longer be used: {fault}", path.display());
+            self.kept.remove(&generation);
+        }
+        Ok(())
     }
 
     fn write_named(&self, temporary: &Path, bytes: &[u8], generation: u64) -> Result<(), CheckpointError> {

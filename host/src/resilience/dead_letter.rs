@@ -1,14 +1,30 @@
 //! Dead letters: what could not be brought to an end, with everything that is known about why.
 //!
-//! No I/O here: [`super::DeadLetterStore`] keeps them. A letter is dead until an operator asks for a
-//! replay or resolves it; a replay that fails makes it dead again, under the same id.
+//! No I/O here: [`super::DeadLetterStore`] keeps them.
+//!
+//! ```text
+//!            ┌──────────── refused, or died again ────────────┐
+//!            ▼                                                │
+//!  Dead(k) ──┬─ replay ───► Requeued(k+1) ──┬─► its verdict ──┼─► Resolved
+//!            ├─ re-issue ─► Reissuing(k+1) ─┴─────────────────┴─► Reissued (a new intent)
+//!            └─ resolve ──► Resolved
+//! ```
+//!
+//! `k` counts the operator's orders to send it again. Each of them is a compare-and-swap on the letter, so
+//! that an order given twice is carried out once. The journal's word about an intent is the stronger one:
+//! [`DeadLetter::supersedes`] says when it replaces what the index has.
+
+mod alert;
+#[cfg(test)]
+mod tests;
+
+pub use alert::{LetterAlert, LetterAlertConfig, LetterCounts, LetterWatch, database_alert, letter_alerts};
 
 use super::{Class, Classified, Failure};
 use crate::market::UnixNanos;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 use thiserror::Error;
 
 /// The name of a letter: the key of an intent or the id of a call, 1 to 64 characters of
@@ -42,14 +58,30 @@ pub struct LetterError {
 pub enum LetterStatus {
     /// Nothing; it waits for an operator.
     Dead,
-    /// It is being replayed.
+    /// It is being replayed, or will be when the host starts.
     Requeued,
+    /// A new intent is to be made in its place when the host starts.
+    Reissuing {
+        /// Why, in the operator's words.
+        note: String,
+        /// Whether the operator states that the venue has never executed it.
+        not_executed: bool,
+    },
     /// It is done with.
     Resolved {
         /// Why, in the words of whoever decided it.
         note: String,
         /// When.
         at: UnixNanos,
+    },
+    /// It is done with: a new intent took its place.
+    Reissued {
+        /// Why, in the operator's words.
+        note: String,
+        /// When.
+        at: UnixNanos,
+        /// The new intent; its letter, should it become one, has this name.
+        child: LetterId,
     },
 }
 
@@ -60,7 +92,9 @@ pub enum LetterStatus {
 pub enum LetterState {
     Dead,
     Requeued,
+    Reissuing,
     Resolved,
+    Reissued,
 }
 
 /// One letter.
@@ -89,12 +123,15 @@ pub struct DeadLetter {
     pub first_at: UnixNanos,
     /// The last failure.
     pub last_at: UnixNanos,
-    /// How often it was replayed.
+    /// Number of the last order to send it again, as it is or as a new intent.
     pub replay: u32,
     /// What is being done about it.
     pub status: LetterStatus,
     /// Whether it may have been executed, and nobody knows.
     pub ambiguous: bool,
+    /// The letter in whose place the intent was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<LetterId>,
 }
 
 /// Why a letter cannot be made or changed.
@@ -105,28 +142,34 @@ pub enum LetterRefusal {
     Id(String),
     /// It has changed since the operator saw it.
     #[error(
-        "letter {id}: expected it dead after {expected} replays, found it {found} after {replay}; look at it \
-         again before replaying it"
+        "letter {id}: expected it dead after {expected} orders to send it again, found it {found} after \
+         {replay}; look at it again (ringfence dlq show {id})"
     )]
     Changed {
         /// Which letter.
         id: LetterId,
-        /// The number of replays that the operator saw.
+        /// The number of orders that the operator saw.
         expected: u32,
         /// Its state now.
         found: LetterState,
-        /// Its number of replays now.
+        /// Its number of orders now.
         replay: u32,
     },
     /// A call into a strategy cannot be replayed.
-    #[error("letter {0} is about a failed call, which cannot be replayed; resolve it with a note")]
+    #[error("letter {0} is about a failed call, of which nothing can be sent; resolve it with a note")]
     NotReplayable(LetterId),
     /// It is done with.
-    #[error("letter {0} is resolved already and does not change any more")]
+    #[error("letter {0} is closed already and does not change any more")]
     Resolved(LetterId),
     /// Nobody says why.
-    #[error("letter {0}: expected a note that says why it is resolved, found none")]
+    #[error("letter {0}: expected a note that says why, found none")]
     NoNote(LetterId),
+    /// A second order could be executed beside the first.
+    #[error(
+        "letter {0} may have been executed; ask the venue, and issue it again only with --not-executed if it \
+         never was, or resolve it"
+    )]
+    MaybeExecuted(LetterId),
 }
 
 impl Classified for LetterRefusal {
@@ -141,6 +184,7 @@ impl Classified for LetterRefusal {
             Self::NotReplayable(_) => "letter_not_replayable",
             Self::Resolved(_) => "letter_resolved",
             Self::NoNote(_) => "letter_no_note",
+            Self::MaybeExecuted(_) => "letter_ambiguous",
         }
     }
 }
@@ -190,8 +234,22 @@ impl fmt::Display for LetterState {
         f.write_str(match self {
             Self::Dead => "dead",
             Self::Requeued => "requeued",
+            Self::Reissuing => "reissuing",
             Self::Resolved => "resolved",
+            Self::Reissued => "reissued",
         })
+    }
+}
+
+impl LetterState {
+    /// Whether nothing more will happen to the letter.
+    pub const fn is_closed(self) -> bool {
+        matches!(self, Self::Resolved | Self::Reissued)
+    }
+
+    /// Whether an operator's order to send it again has not been answered yet.
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::Requeued | Self::Reissuing)
     }
 }
 
@@ -201,7 +259,9 @@ impl LetterStatus {
         match self {
             Self::Dead => LetterState::Dead,
             Self::Requeued => LetterState::Requeued,
+            Self::Reissuing { .. } => LetterState::Reissuing,
             Self::Resolved { .. } => LetterState::Resolved,
+            Self::Reissued { .. } => LetterState::Reissued,
         }
     }
 }
@@ -252,6 +312,7 @@ impl DeadLetter {
             replay: 0,
             status: LetterStatus::Dead,
             ambiguous,
+            parent: None,
             errors: vec![error],
         }
     }
@@ -260,14 +321,14 @@ impl DeadLetter {
     /// `ambiguous` what is known now.
     ///
     /// # Errors
-    /// When the letter is resolved.
+    /// When the letter is closed.
     pub fn append_error(
         &mut self,
         error: LetterError,
         attempts: u32,
         ambiguous: bool,
     ) -> Result<(), LetterRefusal> {
-        self.unresolved()?;
+        self.check_open()?;
         self.class = error.failure.class;
         self.last_at = self.last_at.max(error.at);
         self.attempts = self.attempts.saturating_add(attempts);
@@ -281,46 +342,85 @@ impl DeadLetter {
         Ok(())
     }
 
-    /// Starts a replay, if the letter is still as the operator saw it: dead, after `expected` replays.
+    /// Starts a replay, if the letter is still as the operator saw it: dead, after `expected` orders.
     /// Asked twice, it starts once.
     ///
     /// # Errors
     /// When it has changed, or is about a call.
     pub fn requeue(&mut self, expected: u32) -> Result<(), LetterRefusal> {
-        if self.kind == LetterKind::Call {
-            return Err(LetterRefusal::NotReplayable(self.id.clone()));
-        }
-        if self.status != LetterStatus::Dead || self.replay != expected {
-            return Err(LetterRefusal::Changed {
-                id: self.id.clone(),
-                expected,
-                found: self.status.state(),
-                replay: self.replay,
-            });
-        }
+        self.check_unchanged(expected)?;
         self.replay = self.replay.saturating_add(1);
         self.status = LetterStatus::Requeued;
         Ok(())
     }
 
-    /// Ends the letter, with the reason.
+    /// Orders a new intent in its place, if the letter is still as the operator saw it: dead, after
+    /// `expected` orders. Asked twice, it is ordered once. One that may have been executed is issued again
+    /// only when the operator states that it never was.
     ///
     /// # Errors
-    /// When there is no reason, or it is resolved already.
-    pub fn resolve(&mut self, note: &str, at: UnixNanos) -> Result<(), LetterRefusal> {
-        self.unresolved()?;
-        let note = note.trim();
-        if note.is_empty() {
-            return Err(LetterRefusal::NoNote(self.id.clone()));
+    /// When it has changed, is about a call, may have been executed, or there is no reason.
+    pub fn reissue(&mut self, expected: u32, note: &str, not_executed: bool) -> Result<(), LetterRefusal> {
+        self.check_unchanged(expected)?;
+        let note = self.checked_note(note)?;
+        if self.ambiguous && !not_executed {
+            return Err(LetterRefusal::MaybeExecuted(self.id.clone()));
         }
-        self.status = LetterStatus::Resolved { note: cut(note.to_owned(), Self::NOTE_BYTES_MAX), at };
+        self.replay = self.replay.saturating_add(1);
+        self.status = LetterStatus::Reissuing { note, not_executed };
         Ok(())
     }
 
-    fn unresolved(&self) -> Result<(), LetterRefusal> {
-        match self.status {
-            LetterStatus::Resolved { .. } => Err(LetterRefusal::Resolved(self.id.clone())),
-            LetterStatus::Dead | LetterStatus::Requeued => Ok(()),
+    /// The order of this number was refused: the letter is dead again, with the reason. `false` when that
+    /// order is not the one that waits.
+    pub fn refuse(&mut self, replay: u32, error: LetterError) -> bool {
+        let waits = self.status.state().is_ordered() && self.replay == replay;
+        waits && self.append_error(error, 0, self.ambiguous).is_ok()
+    }
+
+    /// Ends the letter, with the reason.
+    ///
+    /// # Errors
+    /// When there is no reason, or it is closed already.
+    pub fn resolve(&mut self, note: &str, at: UnixNanos) -> Result<(), LetterRefusal> {
+        self.check_open()?;
+        self.status = LetterStatus::Resolved { note: self.checked_note(note)?, at };
+        Ok(())
+    }
+
+    /// Whether this letter, as the journal knows it, replaces `known`, as the index has it: when the index
+    /// has missed something. An operator's order that the journal does not know yet stands.
+    pub fn supersedes(&self, known: &Self) -> bool {
+        let (mine, theirs) = (self.status.state(), known.status.state());
+        if theirs.is_closed() {
+            // A second intent exists; whatever else the letter was closed with says less.
+            return mine == LetterState::Reissued && theirs != LetterState::Reissued;
+        }
+        mine.is_closed() || self.replay > known.replay || (self.replay == known.replay && mine != theirs)
+    }
+
+    fn check_open(&self) -> Result<(), LetterRefusal> {
+        match self.status.state().is_closed() {
+            true => Err(LetterRefusal::Resolved(self.id.clone())),
+            false => Ok(()),
+        }
+    }
+
+    fn check_unchanged(&self, expected: u32) -> Result<(), LetterRefusal> {
+        if self.kind == LetterKind::Call {
+            return Err(LetterRefusal::NotReplayable(self.id.clone()));
+        }
+        if self.status == LetterStatus::Dead && self.replay == expected {
+            return Ok(());
+        }
+        let (id, found) = (self.id.clone(), self.status.state());
+        Err(LetterRefusal::Changed { id, expected, found, replay: self.replay })
+    }
+
+    fn checked_note(&self, note: &str) -> Result<String, LetterRefusal> {
+        match note.trim() {
+            "" => Err(LetterRefusal::NoNote(self.id.clone())),
+            note => Ok(cut(note.to_owned(), Self::NOTE_BYTES_MAX)),
         }
     }
 }
@@ -331,184 +431,4 @@ fn cut(mut text: String, bytes_max: usize) -> String {
         text.truncate(end);
     }
     text
-}
-
-/// How many letters there are, in each state that matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterCounts {
-    /// Waiting for an operator.
-    pub dead: u64,
-    /// Being replayed.
-    pub requeued: u64,
-    /// Done with.
-    pub resolved: u64,
-    /// Not resolved, and perhaps executed.
-    pub ambiguous: u64,
-    /// First failure of the oldest one that is not resolved.
-    pub oldest: Option<UnixNanos>,
-}
-
-/// When somebody has to look at the letters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LetterAlertConfig {
-    /// More dead letters than this raise an alert. Default 10: a few are a bad hour, more are a fault.
-    pub dead_letters_alert_above: u64,
-    /// A letter unresolved for longer than this raises an alert. Default 3,600 s: the market that it was
-    /// meant for is gone by then.
-    pub dead_letter_age_alert_s: u64,
-}
-
-impl Default for LetterAlertConfig {
-    fn default() -> Self {
-        Self { dead_letters_alert_above: 10, dead_letter_age_alert_s: 3_600 }
-    }
-}
-
-/// Why somebody has to look at the letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LetterAlert {
-    /// One may have been executed, and nobody knows.
-    Ambiguous {
-        /// How many.
-        count: u64,
-    },
-    /// There are too many.
-    Many {
-        /// How many.
-        dead: u64,
-        /// The limit.
-        above: u64,
-    },
-    /// One waits too long.
-    Old {
-        /// For how long.
-        age_s: u64,
-        /// The limit.
-        above_s: u64,
-    },
-}
-
-impl fmt::Display for LetterAlert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ambiguous { count } => write!(
-                f,
-                "{count} dead letters may have been executed; ask the venue, then replay or resolve them"
-            ),
-            Self::Many { dead, above } => {
-                write!(
-                    f,
-                    "{dead} dead letters wait for an operator, more than {above}; see ringfence dlq list"
-                )
-            }
-            Self::Old { age_s, above_s } => write!(
-                f,
-                "the oldest dead letter waits for {age_s} s, more than {above_s}; see ringfence dlq list"
-            ),
-        }
-    }
-}
-
-/// What there is to be alarmed about, the worst first.
-pub fn letter_alerts(counts: &LetterCounts, now: UnixNanos, config: &LetterAlertConfig) -> Vec<LetterAlert> {
-    let above = config.dead_letters_alert_above;
-    let above_s = config.dead_letter_age_alert_s;
-    let age = counts.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-    let ambiguous = (counts.ambiguous > 0).then_some(LetterAlert::Ambiguous { count: counts.ambiguous });
-    let many = (counts.dead > above).then_some(LetterAlert::Many { dead: counts.dead, above });
-    let old =
-        (age > Duration::from_secs(above_s)).then_some(LetterAlert::Old { age_s: age.as_secs(), above_s });
-    [ambiguous, many, old].into_iter().flatten().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resilience::Phase;
-
-    fn error(at: u64) -> LetterError {
-        let failure = Failure::new(Class::Network, "timeout", Phase::MaybeSent, format!("number {at}"));
-        LetterError { at: UnixNanos(at), failure }
-    }
-
-    fn letter(kind: LetterKind) -> DeadLetter {
-        DeadLetter::new(NewLetter {
-            id: "abc".parse().unwrap(),
-            agent: "ema".into(),
-            kind,
-            payload: vec![1, 2],
-            summary: "buy".into(),
-            error: error(1),
-            attempts: 5,
-            ambiguous: true,
-        })
-    }
-
-    #[test]
-    fn the_first_and_last_errors_are_kept() {
-        let mut letter = letter(LetterKind::Intent);
-        for at in 2..=100 {
-            letter.append_error(error(at), 1, false).unwrap();
-        }
-        let kept: Vec<u64> = letter.errors.iter().map(|e| e.at.0).collect();
-        assert_eq!(kept, (1..=32).chain(69..=100).collect::<Vec<_>>());
-        assert_eq!((letter.errors_dropped, letter.attempts), (36, 104));
-        assert_eq!((letter.first_at, letter.last_at), (UnixNanos(1), UnixNanos(100)));
-        assert!(!letter.ambiguous);
-    }
-
-    #[test]
-    fn a_replay_asked_for_twice_starts_once() {
-        let mut letter = letter(LetterKind::Intent);
-        letter.requeue(0).unwrap();
-        let again = letter.requeue(0).unwrap_err();
-        assert!(matches!(again, LetterRefusal::Changed { found: LetterState::Requeued, replay: 1, .. }));
-        letter.append_error(error(2), 1, false).unwrap();
-        assert!(letter.requeue(0).is_err(), "the click of the first round comes late");
-        letter.requeue(1).unwrap();
-        assert_eq!((letter.replay, &letter.status), (2, &LetterStatus::Requeued));
-    }
-
-    #[test]
-    fn a_failed_call_is_never_replayed() {
-        let refusal = letter(LetterKind::Call).requeue(0).unwrap_err();
-        assert_eq!(refusal, LetterRefusal::NotReplayable("abc".parse().unwrap()));
-    }
-
-    #[test]
-    fn resolving_needs_a_reason_and_is_final() {
-        let mut letter = letter(LetterKind::Intent);
-        assert!(matches!(letter.resolve(" \n", UnixNanos(5)), Err(LetterRefusal::NoNote(_))));
-        letter.resolve(" seen at the venue ", UnixNanos(5)).unwrap();
-        let note = "seen at the venue".to_owned();
-        assert_eq!(letter.status, LetterStatus::Resolved { note, at: UnixNanos(5) });
-        assert!(letter.resolve("again", UnixNanos(6)).is_err());
-        assert!(letter.append_error(error(9), 1, true).is_err());
-        assert!(letter.requeue(0).is_err());
-    }
-
-    #[test]
-    fn alerts_come_above_their_limits_and_ambiguity_at_once() {
-        let config = LetterAlertConfig::default();
-        let now = UnixNanos(10_000_000_000_000);
-        let quiet = LetterCounts { dead: 10, oldest: Some(now), ..LetterCounts::default() };
-        assert_eq!(letter_alerts(&quiet, now, &config), []);
-        let many = LetterCounts { dead: 11, ..quiet };
-        assert_eq!(letter_alerts(&many, now, &config), [LetterAlert::Many { dead: 11, above: 10 }]);
-        let old = LetterCounts { oldest: Some(UnixNanos(now.0 - 3_601_000_000_000)), ..quiet };
-        assert_eq!(letter_alerts(&old, now, &config), [LetterAlert::Old { age_s: 3_601, above_s: 3_600 }]);
-        let ambiguous = LetterCounts { ambiguous: 1, ..quiet };
-        assert_eq!(letter_alerts(&ambiguous, now, &config), [LetterAlert::Ambiguous { count: 1 }]);
-    }
-
-    #[test]
-    fn a_name_that_is_not_safe_everywhere_is_refused() {
-        for bad in ["", "a/b", "a b", "é", &"x".repeat(65)] {
-            assert!(bad.parse::<LetterId>().is_err(), "{bad}");
-        }
-        let id: LetterId = "ema:1:tick-7.2_A".parse().unwrap();
-        assert_eq!(id.as_str(), "ema:1:tick-7.2_A");
-    }
 }

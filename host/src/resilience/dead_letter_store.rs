@@ -1,28 +1,34 @@
 //! Keeps dead letters in sled, as an index that the journal can always rebuild.
 //!
-//! The directory holds `LOCK`, the database `db`, and in `payloads` the letters that are too large for it.
+//! The directory holds `LOCK`, the database `db`, the `seal` that says what must be in it, and in `payloads`
+//! the letters that are too large for it.
+//!
 //! Crash model: a change that has returned survives a loss of power, since the database's file is synced
 //! by our own handle (sled's `flush` starts the writing and does not wait for the disk). Damage is found,
-//! never returned and never deleted. It may cost letters, though: whoever opens the store puts every
-//! letter of the journal again, which changes nothing for those that are there.
+//! never returned and never deleted: a database that lacks a change is set aside, and what can be read of it
+//! begins a new one. What could not be read is gone from here; a host puts every letter of the journal again.
 
+mod database;
 mod envelope;
 mod opening;
+mod prune;
+mod seal;
 #[cfg(test)]
 mod tests;
 
 pub use envelope::EnvelopeFault;
 
 use super::{
-    Class, Classified, DeadLetter, DirLock, Disk, DiskError, DiskOperation, LetterCounts, LetterError,
-    LetterId, LetterRefusal, LetterState, LockError,
+    Class, Classified, DeadLetter, DirLock, Disk, DiskError, LetterAlert, LetterAlertConfig, LetterCounts,
+    LetterError, LetterId, LetterRefusal, LetterState, LetterStatus, LockError, database_alert,
+    letter_alerts,
 };
 use crate::market::UnixNanos;
-use envelope::{Sealed, file_of, seal};
-use opening::{DATABASE, Opening, PAYLOADS, TEMPORARY_SUFFIX, panic_text, read_letter};
+use database::{Database, Sealing};
+use envelope::{Wrapped, file_of, wrap};
+use opening::{DATABASE, Opening, PAYLOADS, Purpose, TEMPORARY_SUFFIX, read_letter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -45,6 +51,9 @@ pub struct DeadLetterStoreConfig {
     pub open_timeout_ms: u32,
     /// Largest letter. Default 1 MiB: a request body and 64 failures take a tenth of it.
     pub letter_bytes_max: u32,
+    /// How long a letter is kept that is done with. Default 2,592,000, thirty days: long enough to answer for what
+    /// was decided about it; the journal's own word is gone sooner.
+    pub letter_closed_age_s: u64,
 }
 
 impl Default for DeadLetterStoreConfig {
@@ -55,6 +64,7 @@ impl Default for DeadLetterStoreConfig {
             flush_interval_ms: FLUSH,
             open_timeout_ms: 30_000,
             letter_bytes_max: 1024 * 1024,
+            letter_closed_age_s: 30 * 24 * 3_600,
         }
     }
 }
@@ -63,17 +73,18 @@ impl Default for DeadLetterStoreConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Opened {
-    /// Every letter verifies.
+    /// It holds what its seal says, and every letter verifies.
     Clean,
-    /// These letters did not verify and were set aside inside the database.
-    Damaged {
-        /// Their names, as far as they can be read.
-        letters: Vec<String>,
-    },
-    /// The database could not be opened. It was renamed, and an empty one took its place.
+    /// It did not. The database was renamed, and one with what can be read of it took its place.
     Rebuilt {
         /// Its name now.
         set_aside: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+        /// Letters that could be read, and are in the new one.
+        kept: u64,
+        /// The names of letters that could not, as far as even those can be read.
+        unreadable: Vec<String>,
     },
 }
 
@@ -86,9 +97,19 @@ pub enum StoreError {
     /// The disk failed.
     #[error("dead letters: {0}")]
     Disk(#[from] DiskError),
-    /// The database reports that the disk failed.
-    #[error("dead letters: the database cannot reach the disk: {0}; restart the host once the disk is well")]
-    Io(String),
+    /// The database lost letters, and whoever asked cannot give them back.
+    #[error(
+        "dead letters: the database {} is damaged: {reason}; nothing is shown or changed, since letters may be \
+         missing; start the host, which sets the database aside and brings every letter back from what can be read \
+         of it and from the journal",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
     /// The database is damaged, or has a fault of its own.
     #[error("dead letters: the database failed: {0}; restart the host to set it aside and rebuild it")]
     Database(String),
@@ -141,22 +162,11 @@ pub enum StoreError {
     },
 }
 
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(io) => Self::Io(io.to_string()),
-            other => Self::Database(other.to_string()),
-        }
-    }
-}
-
 impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {
-            Self::Lock(_) | Self::Disk(_) | Self::Io(_) | Self::OpenTimeout { .. } | Self::Thread(_) => {
-                Class::Resource
-            }
-            Self::Database(_) | Self::Letter { .. } => Class::State,
+            Self::Lock(_) | Self::Disk(_) | Self::OpenTimeout { .. } | Self::Thread(_) => Class::Resource,
+            Self::Damaged { .. } | Self::Database(_) | Self::Letter { .. } => Class::State,
             Self::NotFound(_) | Self::Refused(_) | Self::Encode { .. } | Self::TooLarge { .. } => {
                 Class::Logic
             }
@@ -167,7 +177,7 @@ impl Classified for StoreError {
         match self {
             Self::Lock(error) => error.code(),
             Self::Disk(error) => error.code(),
-            Self::Io(_) => "dead_letters_io",
+            Self::Damaged { .. } => "dead_letters_damaged",
             Self::Database(_) => "dead_letters_database",
             Self::OpenTimeout { .. } => "dead_letters_open_timeout",
             Self::Thread(_) => "dead_letters_thread",
@@ -183,7 +193,7 @@ impl Classified for StoreError {
 impl StoreError {
     /// Whether nothing that the store says can be trusted after it.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::Io(_) | Self::Database(_))
+        matches!(self, Self::Disk(_) | Self::Database(_))
     }
 }
 
@@ -193,11 +203,26 @@ struct Entry {
     state: LetterState,
     ambiguous: bool,
     first_at: UnixNanos,
+    last_at: UnixNanos,
+    closed_at: Option<UnixNanos>,
+    /// What it takes in the database.
+    bytes: u64,
 }
 
 impl Entry {
-    fn of(letter: &DeadLetter) -> Self {
-        Self { state: letter.status.state(), ambiguous: letter.ambiguous, first_at: letter.first_at }
+    fn of(letter: &DeadLetter, value: &[u8]) -> Self {
+        let closed_at = match letter.status {
+            LetterStatus::Resolved { at, .. } | LetterStatus::Reissued { at, .. } => Some(at),
+            LetterStatus::Dead | LetterStatus::Requeued | LetterStatus::Reissuing { .. } => None,
+        };
+        Self {
+            closed_at,
+            bytes: (letter.id.as_str().len() as u64).saturating_add(value.len() as u64),
+            state: letter.status.state(),
+            ambiguous: letter.ambiguous,
+            first_at: letter.first_at,
+            last_at: letter.last_at,
+        }
     }
 }
 
@@ -209,21 +234,19 @@ pub struct DeadLetterStore {
     /// `None` only while it is being dropped.
     database: Option<Database>,
     /// Holding it is the right to change anything.
-    entries: Mutex<BTreeMap<LetterId, Entry>>,
+    index: Mutex<Index>,
     failed: OnceLock<StoreError>,
     _lock: DirLock,
 }
 
-struct Database {
-    db: sled::Db,
-    letters: sled::Tree,
-    /// Our own handle on the database's file: syncing any handle syncs the file.
-    file: File,
-    path: PathBuf,
+struct Index {
+    entries: BTreeMap<LetterId, Entry>,
+    sealing: Sealing,
 }
 
 impl DeadLetterStore {
-    /// Opens or creates the store in `dir`.
+    /// Opens or creates the store in `dir`, for a host: one that lost letters is rebuilt, and
+    /// [incomplete](Self::is_complete) until the journal has given them back.
     ///
     /// # Errors
     /// When another host has it, the disk fails, or opening takes too long. A damaged database is no
@@ -233,32 +256,63 @@ impl DeadLetterStore {
         config: DeadLetterStoreConfig,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, Opened), StoreError> {
+        Self::open_for(Purpose::Repair, dir, config, disk)
+    }
+
+    /// Opens the store for an operator, who has no journal at hand: nothing is repaired.
+    ///
+    /// # Errors
+    /// As [`DeadLetterStore::open`], and when the database is damaged or incomplete.
+    pub fn open_whole(
+        dir: &Path,
+        config: DeadLetterStoreConfig,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, StoreError> {
+        Self::open_for(Purpose::Look, dir, config, disk).map(|(store, _)| store)
+    }
+
+    fn open_for(
+        purpose: Purpose,
+        dir: &Path,
+        config: DeadLetterStoreConfig,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Opened), StoreError> {
         disk.create_dir(dir)?;
         let lock = DirLock::acquire(dir)?;
-        let (Opening { db, letters, entries, damaged }, aside) = opening::open(dir, &config, &disk)?;
-        let path = dir.join(DATABASE).join("db");
-        let file = File::open(&path).map_err(|e| DiskError::new(DiskOperation::Open, &path, &e))?;
+        let opening = catch_unwind(AssertUnwindSafe(|| opening::open(dir, &config, &disk, purpose)));
+        let opening = opening.unwrap_or_else(|panic| Err(database::panicked(&dir.join(DATABASE), &*panic)));
+        let Opening { database, sealing, entries, opened } = opening?;
         let store = Self {
             dir: dir.to_owned(),
             config,
             disk,
-            database: Some(Database { db, letters, file, path }),
-            entries: Mutex::new(entries),
+            database: Some(database),
+            index: Mutex::new(Index { entries, sealing }),
             failed: OnceLock::new(),
             _lock: lock,
         };
-        store.guarded(|store| {
-            store.sync()?;
-            // The database's files may be as new as the directory.
-            store.disk.sync_dir(&store.dir.join(DATABASE))?;
-            Ok(store.disk.sync_dir(&store.dir)?)
-        })?;
-        let opened = match aside {
-            Some(set_aside) => Opened::Rebuilt { set_aside },
-            None if damaged.is_empty() => Opened::Clean,
-            None => Opened::Damaged { letters: damaged },
-        };
         Ok((store, opened))
+    }
+
+    /// Whether every letter that was ever kept is there, as far as anybody knows.
+    pub fn is_complete(&self) -> bool {
+        !self.index().sealing.mark.incomplete
+    }
+
+    /// Takes note that every letter of the journal has been [restored](Self::restore) since the store was
+    /// rebuilt.
+    ///
+    /// # Errors
+    /// When the store has failed.
+    pub fn set_complete(&self) -> Result<(), StoreError> {
+        self.guarded(|store| {
+            let sealing = &mut store.index().sealing;
+            if !sealing.mark.incomplete {
+                return Ok(());
+            }
+            let tally = sealing.mark.tally;
+            store.database()?.commit(sealing, sled::Batch::default(), (tally, false), &*store.disk)
+        })
     }
 
     /// The error after which nothing here is read or changed any more, until the host is restarted.
@@ -272,12 +326,11 @@ impl DeadLetterStore {
     /// When the letter is too large or the store has failed.
     pub fn put_if_absent(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         self.guarded(|store| {
-            let mut entries = store.entries();
-            if entries.contains_key(&letter.id) {
+            let index = &mut *store.index();
+            if index.entries.contains_key(&letter.id) {
                 return Ok(false);
             }
-            store.replace(letter, None)?;
-            entries.insert(letter.id.clone(), Entry::of(letter));
+            store.replace(index, letter, None)?;
             Ok(true)
         })
     }
@@ -304,6 +357,50 @@ impl DeadLetterStore {
         self.change(id, |letter| letter.requeue(expected_replay))
     }
 
+    /// Orders a new intent in place of a letter that is still as the operator saw it; see
+    /// [`DeadLetter::reissue`].
+    ///
+    /// # Errors
+    /// When there is no such letter, it has changed, it cannot be issued again, or the store has failed.
+    pub fn reissue(
+        &self,
+        id: &LetterId,
+        expected_replay: u32,
+        note: &str,
+        not_executed: bool,
+    ) -> Result<DeadLetter, StoreError> {
+        self.change(id, |letter| letter.reissue(expected_replay, note, not_executed))
+    }
+
+    /// Answers an operator's order that was refused; see [`DeadLetter::refuse`].
+    ///
+    /// # Errors
+    /// When there is no such letter, or the store has failed.
+    pub fn refuse(&self, id: &LetterId, replay: u32, error: LetterError) -> Result<DeadLetter, StoreError> {
+        self.change(id, |letter| {
+            letter.refuse(replay, error);
+            Ok(())
+        })
+    }
+
+    /// Takes in what the journal knows of a letter, when the index has no such letter or has missed
+    /// something; see [`DeadLetter::supersedes`]. Says whether anything changed.
+    ///
+    /// # Errors
+    /// When the letter is too large or the store has failed.
+    pub fn restore(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        self.guarded(|store| {
+            let index = &mut *store.index();
+            let old = match store.read(&letter.id)? {
+                Some((known, _)) if !letter.supersedes(&known) => return Ok(false),
+                Some((_, old)) => Some(old),
+                None => None,
+            };
+            store.replace(index, letter, old.as_ref())?;
+            Ok(true)
+        })
+    }
+
     /// Ends a letter; see [`DeadLetter::resolve`].
     ///
     /// # Errors
@@ -326,8 +423,9 @@ impl DeadLetterStore {
     /// When one of them is damaged or the store has failed.
     pub fn list(&self, state: Option<LetterState>, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
         self.guarded(|store| {
-            let entries = store.entries();
-            let wanted = entries.iter().filter(|(_, entry)| state.is_none_or(|state| state == entry.state));
+            let index = store.index();
+            let wanted =
+                index.entries.iter().filter(|(_, entry)| state.is_none_or(|state| state == entry.state));
             let mut wanted: Vec<(UnixNanos, &LetterId)> =
                 wanted.map(|(id, entry)| (entry.first_at, id)).collect();
             wanted.sort();
@@ -339,11 +437,11 @@ impl DeadLetterStore {
     /// How many there are. Reads nothing from the disk.
     pub fn counts(&self) -> LetterCounts {
         let mut counts = LetterCounts::default();
-        for entry in self.entries().values() {
+        for entry in self.index().entries.values() {
             match entry.state {
                 LetterState::Dead => counts.dead += 1,
-                LetterState::Requeued => counts.requeued += 1,
-                LetterState::Resolved => {
+                LetterState::Requeued | LetterState::Reissuing => counts.requeued += 1,
+                LetterState::Resolved | LetterState::Reissued => {
                     counts.resolved += 1;
                     continue;
                 }
@@ -354,24 +452,35 @@ impl DeadLetterStore {
         counts
     }
 
+    /// What there is to be alarmed about now, the worst first. Asks the disk only how large the database is.
+    pub fn alerts(&self, now: UnixNanos, config: &LetterAlertConfig) -> Vec<LetterAlert> {
+        let since = config.growth_since(now);
+        let grown = |entry: &&Entry| entry.state == LetterState::Dead && entry.last_at >= since;
+        let grown = self.index().entries.values().filter(grown).count();
+        let mut alerts = letter_alerts(&self.counts(), u64::try_from(grown).unwrap_or(u64::MAX), now, config);
+        let live_bytes = self.index().entries.values().map(|entry| entry.bytes).sum();
+        let disk_bytes = self.database.as_ref().map_or(0, Database::bytes_on_disk);
+        alerts.extend(database_alert(disk_bytes, live_bytes, config));
+        alerts
+    }
+
     fn change(
         &self,
         id: &LetterId,
         change: impl FnOnce(&mut DeadLetter) -> Result<(), LetterRefusal>,
     ) -> Result<DeadLetter, StoreError> {
         self.guarded(|store| {
-            let mut entries = store.entries();
+            let index = &mut *store.index();
             let (mut letter, old) = store.read(id)?.ok_or_else(|| StoreError::NotFound(id.clone()))?;
             change(&mut letter)?;
-            store.replace(&letter, Some(&old))?;
-            entries.insert(id.clone(), Entry::of(&letter));
+            store.replace(index, &letter, Some(&old))?;
             Ok(letter)
         })
     }
 
     fn read(&self, id: &LetterId) -> Result<Option<(DeadLetter, sled::IVec)>, StoreError> {
         let key = id.as_str().as_bytes();
-        let Some(value) = self.database()?.letters.get(key)? else { return Ok(None) };
+        let Some(value) = self.database()?.get(key)? else { return Ok(None) };
         match read_letter(key, &value, &self.dir, &*self.disk)? {
             Ok(letter) => Ok(Some((letter, value))),
             Err(fault) => Err(StoreError::Letter { id: id.clone(), fault }),
@@ -379,7 +488,12 @@ impl DeadLetterStore {
     }
 
     /// Stores a letter in place of `old`, durably. The file that only the old value needed goes last.
-    fn replace(&self, letter: &DeadLetter, old: Option<&sled::IVec>) -> Result<(), StoreError> {
+    fn replace(
+        &self,
+        index: &mut Index,
+        letter: &DeadLetter,
+        old: Option<&sled::IVec>,
+    ) -> Result<(), StoreError> {
         let mut content = Vec::new();
         ciborium::into_writer(letter, &mut content)
             .map_err(|e| StoreError::Encode { id: letter.id.clone(), message: e.to_string() })?;
@@ -390,15 +504,23 @@ impl DeadLetterStore {
         if bytes > bytes_max {
             return Err(StoreError::TooLarge { id: letter.id.clone(), bytes, bytes_max });
         }
-        let Sealed { value, file } = seal(&content);
+        let Wrapped { value, file } = wrap(&content);
         if let Some(file) = &file {
             self.write_file(file, &content)?;
         }
-        let swapped = self.database()?.letters.compare_and_swap(letter.id.as_str(), old, Some(value))?;
-        if swapped.is_err() {
-            return Err(StoreError::Database(format!("letter {} changed behind our back", letter.id)));
+        let key = letter.id.as_str().as_bytes();
+        let sealing = &mut index.sealing;
+        let mut tally = sealing.mark.tally;
+        if let Some(old) = old {
+            tally.remove(key, old);
         }
-        self.sync()?;
+        tally.add(key, &value);
+        let entry = Entry::of(letter, &value);
+        let mut batch = sled::Batch::default();
+        batch.insert(key, value);
+        let incomplete = sealing.mark.incomplete;
+        self.database()?.commit(sealing, batch, (tally, incomplete), &*self.disk)?;
+        index.entries.insert(letter.id.clone(), entry);
         match old.and_then(|old| file_of(old)).filter(|old| Some(old) != file.as_ref()) {
             Some(unused) => Ok(self.disk.remove(&self.dir.join(PAYLOADS).join(unused))?),
             None => Ok(()),
@@ -419,19 +541,12 @@ impl DeadLetterStore {
         Ok(self.disk.sync_dir(&payloads)?)
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
-        let database = self.database()?;
-        database.db.flush()?;
-        let synced = database.file.sync_data();
-        Ok(synced.map_err(|e| DiskError::new(DiskOperation::SyncData, &database.path, &e))?)
-    }
-
     fn database(&self) -> Result<&Database, StoreError> {
         self.database.as_ref().ok_or_else(|| StoreError::Database("it is closed".to_owned()))
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<LetterId, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one piece of work unless the store has failed; a panic of the database is a failure too.
@@ -440,11 +555,11 @@ impl DeadLetterStore {
             return Err(error.clone());
         }
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
-        let result = done.unwrap_or_else(|panic| Err(StoreError::Database(panic_text(&*panic))));
+        let result = done.unwrap_or_else(|panic| Err(database::panicked(&self.dir.join(DATABASE), &*panic)));
         if let Err(error) = &result
             && error.is_final()
         {
-            tracing::error!(%error, "the dead-letter store has failed");
+            tracing::error!(class = %error.class(), code = error.code(), "the dead-letter store has failed: {error}");
             let _ = self.failed.set(error.clone());
         }
         result

@@ -4,6 +4,11 @@
 //! mode above for a dwell, which doubles when the agent falls back soon after going up. Shutdown is latched:
 //! only the operator ends it. A threshold that is left has a lower value than the one that is entered, so
 //! that a value close to it does not make the mode flap.
+//!
+//! One signal has no dwell: while the books have not been compared with the venue the agent at most observes,
+//! and a comparison that ends well lets it go on at once. It is evidence that all is well, which a dwell can
+//! only guess at, and it is had again after every short loss of the venue. The other signals go on underneath,
+//! with their own dwells, so a venue that comes and goes neither shortens nor lengthens those.
 
 mod config;
 
@@ -35,10 +40,14 @@ pub struct Signals {
     pub index_failed: bool,
     /// Whether a write or sync of the journal failed. Nothing that follows could be remembered.
     pub journal_failed: bool,
+    /// Whether too many checkpoints in a row could not be written. The journal holds everything, and grows.
+    pub checkpoints_failed: bool,
     /// Whether the venue refuses our credentials.
     pub venue_auth_failed: bool,
     /// Whether there is an order of which nobody knows what became of it.
     pub unresolved_orders: bool,
+    /// Whether the books have not been compared with the venue since it was lost last, or differ from it.
+    pub unreconciled: bool,
     /// Whether the strategy was halted by its supervisor.
     pub strategy_halted: bool,
     /// The most that the operator allows.
@@ -65,12 +74,18 @@ pub enum ModeCause {
     Traps,
     /// The data is too old.
     FeedStale,
+    /// Checkpoints cannot be written.
+    CheckpointsFailed,
     /// The venue refuses our credentials.
     VenueAuthFailed,
     /// Nobody knows what became of an order.
     UnresolvedOrders,
     /// The venue's write breaker is not closed.
     WriteBreakerOpen,
+    /// The books have not been compared with the venue, or differ from it.
+    Unreconciled,
+    /// The books agree with the venue.
+    Reconciled,
     /// Nothing has asked for less than the new mode for a dwell.
     Recovered,
 }
@@ -87,9 +102,12 @@ impl ModeCause {
             Self::StrategyHalted => "strategy_halted",
             Self::Traps => "traps",
             Self::FeedStale => "feed_stale",
+            Self::CheckpointsFailed => "checkpoints_failed",
             Self::VenueAuthFailed => "venue_auth_failed",
             Self::UnresolvedOrders => "unresolved_orders",
             Self::WriteBreakerOpen => "write_breaker_open",
+            Self::Unreconciled => "unreconciled",
+            Self::Reconciled => "reconciled",
             Self::Recovered => "recovered",
         }
     }
@@ -136,7 +154,10 @@ impl Classified for FlowError {
 /// dwell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DegradationState {
+    /// What every signal but `unreconciled` leads to.
     mode: Mode,
+    #[serde(default)]
+    unreconciled: bool,
     peak: Option<Money>,
     equity: Option<Money>,
     /// Times in a row that the agent fell back soon after going up.
@@ -177,7 +198,8 @@ impl Degradation {
 
     /// What the agent may do.
     pub fn mode(&self) -> Mode {
-        self.state.mode
+        let most = if self.state.unreconciled { Mode::Observation } else { Mode::Full };
+        self.state.mode.max(most)
     }
 
     /// The highest equity seen, moved by deposits and withdrawals; `None` before the first sample.
@@ -225,6 +247,11 @@ impl Degradation {
         self.state.peak = self.state.equity;
     }
 
+    /// Takes over a peak that the journal holds, after a restart.
+    pub const fn set_peak(&mut self, peak: Option<Money>) {
+        self.state.peak = peak;
+    }
+
     /// Ends a latched shutdown at the operator's word: the agent observes, and goes up from there by its
     /// dwells. When something still asks for a shutdown, the next evaluation latches it again; see
     /// [`Degradation::reset_peak`].
@@ -233,13 +260,45 @@ impl Degradation {
     }
 
     /// Takes over a mode that the journal holds, after a restart. Its dwell begins anew.
-    pub fn adopt(&mut self, mode: Mode) {
+    pub fn adopt(&mut self, mode: Mode, cause: ModeCause) {
+        if cause == ModeCause::Unreconciled {
+            self.state.unreconciled = true;
+            return;
+        }
+        self.state.unreconciled = false;
         self.state.mode = mode;
         self.healthy_since = None;
     }
 
+    /// The agent starts: what its books say has to be compared with the venue first.
+    pub fn unreconciled(&mut self) {
+        self.state.unreconciled = true;
+    }
+
+    /// Takes note of the equity of a moment between two evaluations, or of one before a restart.
+    pub fn observe(&mut self, equity: Option<Money>) {
+        self.take_equity(equity);
+    }
+
     /// Takes what is known now, and decides the mode.
     pub fn evaluate(&mut self, now: MonoNanos, signals: &Signals) -> Option<ModeChange> {
+        let (from, was_unreconciled) = (self.mode(), self.state.unreconciled);
+        self.state.unreconciled = signals.unreconciled;
+        let below = self.evaluate_below(now, signals);
+        let to = self.mode();
+        if to == from {
+            return None;
+        }
+        let cause = match below.filter(|change| change.to == to) {
+            Some(change) if to > from || !was_unreconciled => change.cause,
+            _ if to > from => ModeCause::Unreconciled,
+            _ => ModeCause::Reconciled,
+        };
+        Some(ModeChange { from, to, cause })
+    }
+
+    /// The mode that every signal but `unreconciled` leads to.
+    fn evaluate_below(&mut self, now: MonoNanos, signals: &Signals) -> Option<ModeChange> {
         self.take_equity(signals.equity);
         self.cross_thresholds(signals.feed_age);
         let (asked, cause) = self.asked(signals);
@@ -264,6 +323,24 @@ impl Degradation {
         // The next step up has a dwell of its own, which begins here.
         self.healthy_since = (asked < change.to).then_some(now);
         Some(change)
+    }
+
+    /// The mode that these signals ask for, as of the last evaluation's equity and feed; the mode itself may
+    /// still be lower, until a dwell is over.
+    pub fn asks_for(&self, signals: &Signals) -> Mode {
+        self.asked(signals).0
+    }
+
+    /// Whether an agent in full mode stays there while its equity moves between these two, in whatever order, and
+    /// nothing else asks for less.
+    pub fn stays_full(&self, low: Money, high: Money) -> bool {
+        // The best first and the worst after it is the deepest fall that there can be.
+        let mut worst = self.clone();
+        worst.take_equity(Some(high));
+        worst.take_equity(Some(low));
+        worst.cross_thresholds(None);
+        let signals = Signals::default();
+        self.mode() == Mode::Full && !self.state.feed_stale && worst.asks_for(&signals) == Mode::Full
     }
 
     fn take_equity(&mut self, equity: Option<Money>) {
@@ -298,6 +375,7 @@ impl Degradation {
             (config.too_many_traps(state.traps), Mode::Observation, ModeCause::Traps),
             (state.feed_stale, Mode::Observation, ModeCause::FeedStale),
             (state.in_observation_band, Mode::Observation, ModeCause::Drawdown),
+            (signals.checkpoints_failed, Mode::ReadOnly, ModeCause::CheckpointsFailed),
             (signals.venue_auth_failed, Mode::ReadOnly, ModeCause::VenueAuthFailed),
             (signals.unresolved_orders, Mode::ReadOnly, ModeCause::UnresolvedOrders),
             (signals.write_breaker_open, Mode::ReadOnly, ModeCause::WriteBreakerOpen),

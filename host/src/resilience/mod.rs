@@ -16,6 +16,7 @@ mod degradation;
 mod disk;
 mod failure;
 mod gate;
+mod limit;
 mod limiter;
 mod mode;
 mod permille;
@@ -34,7 +35,7 @@ pub use checkpoint::{
 };
 pub use dead_letter::{
     DeadLetter, LetterAlert, LetterAlertConfig, LetterCounts, LetterError, LetterId, LetterKind,
-    LetterRefusal, LetterState, LetterStatus, NewLetter, letter_alerts,
+    LetterRefusal, LetterState, LetterStatus, LetterWatch, NewLetter, database_alert, letter_alerts,
 };
 pub use dead_letter_store::{DeadLetterStore, DeadLetterStoreConfig, EnvelopeFault, Opened, StoreError};
 pub use degradation::{
@@ -42,10 +43,12 @@ pub use degradation::{
     ModeChange, Signals,
 };
 pub use disk::{
-    DirLock, Disk, DiskError, DiskFile, DiskOperation, Fault, FaultDisk, FaultKind, LockError, RealDisk,
+    BLOCK_BYTES, DirLock, Disk, DiskError, DiskFile, DiskOperation, Fault, FaultDisk, FaultKind, LockError,
+    RealDisk,
 };
 pub use failure::{Class, Classified, Failure, Phase};
 pub use gate::{Gate, GateConfig, GateStats, Refusal, RefusalReason};
+pub use limit::LimitFault;
 pub use limiter::{Limiter, LimiterConfig};
 pub use mode::Mode;
 pub use permille::{Permille, PermilleError};

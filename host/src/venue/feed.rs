@@ -1,6 +1,6 @@
 //! Prices polled from a venue.
 
-use super::http::{HttpVenue, PriceRow};
+use super::BoxFuture;
 use super::number::Exact;
 use crate::market::{Instrument, InstrumentId, Instruments, Marks, PriceTicks, Tick, UnixNanos};
 use crate::resilience::{Class, Failure, Phase};
@@ -34,17 +34,45 @@ pub struct Prices {
     pub dropped: Vec<Failure>,
 }
 
-/// Prices polled from a venue of kind `http`.
-#[derive(Debug)]
+/// One row of a venue's prices, with the numbers as they came: one bad price must not hide the others.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PriceRow {
+    /// Which instrument.
+    pub symbol: String,
+    /// Number of the price, per instrument; the same price again has the same number and time.
+    pub sequence: u64,
+    /// When it was made, in nanoseconds since the epoch.
+    pub at_ns: u64,
+    /// Last price: a decimal in a string, or null.
+    #[serde(default)]
+    pub last: Value,
+    /// Best bid, likewise.
+    #[serde(default)]
+    pub bid: Value,
+    /// Best ask, likewise.
+    #[serde(default)]
+    pub ask: Value,
+}
+
+/// A venue that can be asked for its prices.
+pub trait PriceSource: Send + Sync {
+    /// The instruments that it converts for.
+    fn instruments(&self) -> &Arc<Instruments>;
+
+    /// The rows of the prices, unchecked.
+    fn prices(&self) -> BoxFuture<'_, Result<Vec<PriceRow>, Failure>>;
+}
+
+/// Prices polled from a venue.
 pub struct PriceFeed {
-    venue: Arc<HttpVenue>,
+    venue: Arc<dyn PriceSource>,
     interval: Interval,
     changes: PriceChanges,
 }
 
 impl PriceFeed {
     /// A feed that polls from its first [`PriceFeed::next`] on.
-    pub fn new(venue: Arc<HttpVenue>, config: PriceFeedConfig) -> Self {
+    pub fn new(venue: Arc<dyn PriceSource>, config: PriceFeedConfig) -> Self {
         let mut interval = tokio::time::interval(Duration::from_millis(config.interval_ms.max(1)));
         // After a slow reply the next poll waits its full time; a burst would bring nothing new.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

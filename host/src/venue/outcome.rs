@@ -1,6 +1,6 @@
 //! What a venue can answer, and what is known when it does not.
 
-use crate::market::{Lots, Money, PriceTicks};
+use crate::market::{InstrumentId, Lots, Money, PriceTicks};
 use crate::orders::IntentKey;
 use crate::resilience::Failure;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,18 @@ pub struct OrderUpdate {
     pub key: IntentKey,
     /// What changed.
     pub change: OrderChange,
+    /// The venue's own id of the order, where a later cancel or question has to name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub venue_id: Option<String>,
+}
+
+/// A position as the venue reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VenuePosition {
+    /// In which instrument of the venue's table.
+    pub instrument: InstrumentId,
+    /// Signed quantity.
+    pub quantity: Lots,
 }
 
 /// What can happen to an order at a venue.
@@ -66,7 +78,10 @@ pub enum Outcome {
         /// Changes of the order.
         updates: Vec<OrderUpdate>,
     },
-    /// The venue answered no, definitely: it was not done and will not be.
+    /// The answer was no, definitely: what was sent was not done and will not be. In phase
+    /// [`Phase::Done`](crate::resilience::Phase::Done) the venue has judged what the key stands for; in any other
+    /// phase this one request was turned away, by the venue or by something before it, which says nothing about
+    /// an earlier request with the same key.
     Refused(Failure),
     /// It provably was not done; it may be sent again.
     NotSent(Failure),
@@ -94,6 +109,15 @@ pub struct RetryAfterHeader {
     pub value: String,
     /// The reply's `Date`, against which a date in `value` is measured, since the venue's clock may be off.
     pub date: Option<String>,
+}
+
+/// Whether an account can trade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can, as far as the venue tells.
+    Ready,
+    /// It cannot: why, and what to do.
+    Refused(String),
 }
 
 /// One page of the changes of an account's orders.

@@ -3,6 +3,7 @@
 use crate::market::{Instrument, Lots, PriceTicks};
 use crate::orders::{IntentKey, OrderKind, OrderOptions, Side, TimeInForce};
 use crate::resilience::{Class, Classified};
+use crate::venue::Capability;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
@@ -29,6 +30,8 @@ pub struct PlaceOrder<'a> {
     pub options: OrderOptions,
     /// The last price the host saw, for venues that size orders in money.
     pub reference: Option<PriceTicks>,
+    /// Signed quantity that the agent holds, for venues that close positions by another request than they open them.
+    pub held: Lots,
 }
 
 /// One operation on a venue. `key` is the intent's own; `target` is the key of the order it is about.
@@ -47,6 +50,8 @@ pub enum Operation<'a> {
         key: IntentKey,
         /// The order's key.
         target: IntentKey,
+        /// The venue's own id of the order, once it has told it.
+        venue_id: Option<&'a str>,
     },
     /// Change the order placed under `target`.
     Amend {
@@ -54,6 +59,8 @@ pub enum Operation<'a> {
         key: IntentKey,
         /// The order's key.
         target: IntentKey,
+        /// The venue's own id of the order, once it has told it.
+        venue_id: Option<&'a str>,
         /// Terms of the instrument.
         instrument: &'a Instrument,
         /// New total quantity, positive.
@@ -91,12 +98,14 @@ pub struct Request {
 pub struct VenueProfile {
     /// Its name, as instruments and configurations spell it.
     pub name: String,
-    /// How long the venue remembers an idempotency key; a request older than this is never sent again.
-    pub key_window: Duration,
+    /// How it tells one order from another.
+    pub capability: Capability,
     /// One request, from connect to the last byte of the reply.
     pub request_timeout: Duration,
     /// Whether a 429 or 503 proves that nothing was executed.
     pub refusal_is_proof: bool,
+    /// Whether it reports changes of orders by itself. Where it does not, working orders are asked about.
+    pub reports_changes: bool,
 }
 
 /// Why an operation cannot be written in a venue's format.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
+use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
 /// An API key. It shows itself to nobody who prints, logs or serialises it.
@@ -84,8 +85,14 @@ impl Secret {
         Ok(Self(text))
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether somebody presents this very key. Takes as long for one that is nearly right as for any other of its
+    /// length, so that nobody learns a key by measuring.
+    pub fn is(&self, presented: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(presented).into()
     }
 }
 
@@ -98,6 +105,17 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<redacted>")
+    }
+}
+
+impl fmt::Display for KeySource {
+    /// The place, never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Given(_) => f.write_str("the process itself"),
+        }
     }
 }
 
@@ -139,6 +157,15 @@ mod tests {
         assert!(serde_json::to_string(&source).is_err(), "a given key cannot be written down");
         let error = Secret::new("sk live 1234").unwrap_err();
         assert!(!error.to_string().contains("1234"), "{error}");
+    }
+
+    #[test]
+    fn only_the_very_key_is_the_key() {
+        let secret = Secret::new("sk_live_1234").unwrap();
+        assert!(secret.is(b"sk_live_1234"));
+        for other in ["", "sk_live_1235", "sk_live_123", "sk_live_12345"] {
+            assert!(!secret.is(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the author's side needs now and then and no plugin and no host contains: the generator of the SDK's
-//! bindings and the step from a core module to a component.
+//! What the author's side needs now and then and no plugin and no host contains: the generators of bindings for
+//! Rust and C and the step from a core module to a component.
 //!
 //! Bindings are checked in, since generating them in each plugin's build compiles a large macro first:
 //! a plugin then builds in about two seconds instead of a minute. The test of this crate holds the file to
@@ -8,7 +8,7 @@
 mod bindings;
 mod component;
 
-pub use bindings::{BINDINGS_FILE, WIT_FOLDER, generate_bindings};
+pub use bindings::{BINDINGS_FILE, WIT_FOLDER, generate_bindings, generate_c_bindings};
 pub use component::componentize;
 
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub enum ToolError {
         /// The folder of the package.
         path: PathBuf,
         /// The world that was asked for.
-        world: &'static str,
+        world: String,
         /// What the parser says.
         reason: String,
     },

@@ -1,6 +1,9 @@
-//! `ringfence-plugin-tools bindings` and `ringfence-plugin-tools componentize MODULE COMPONENT`.
+//! `ringfence-plugin-tools bindings`, `ringfence-plugin-tools c-bindings WIT_FOLDER WORLD FOLDER` and
+//! `ringfence-plugin-tools componentize MODULE COMPONENT`.
 
-use ringfence_plugin_tools::{BINDINGS_FILE, ToolError, WIT_FOLDER, componentize, generate_bindings};
+use ringfence_plugin_tools::{
+    BINDINGS_FILE, ToolError, WIT_FOLDER, componentize, generate_bindings, generate_c_bindings,
+};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,9 +12,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["bindings"] => write_bindings(),
+        ["c-bindings", wit, world, folder] => generate_c_bindings(Path::new(wit), world, Path::new(folder)),
         ["componentize", module, component] => componentize(Path::new(module), Path::new(component)),
         _ => {
-            eprintln!("usage: ringfence-plugin-tools bindings | componentize MODULE COMPONENT");
+            eprintln!(
+                "usage: ringfence-plugin-tools bindings | c-bindings WIT_FOLDER WORLD FOLDER | componentize MODULE COMPONENT"
+            );
             return ExitCode::from(2);
         }
     };

@@ -7,8 +7,7 @@ use crate::resilience::{
     Attempts, Class, Exhausted, Failure, Phase, RetryDecision, RetryKind, Verdict as BreakerVerdict,
     parse_retry_after, verdict_of,
 };
-use crate::venue::{Outcome, Reply};
-use std::time::Duration;
+use crate::venue::{Baseline, Capability, Outcome, Reply};
 
 /// What may be done about an intent now.
 enum Readiness {
@@ -53,23 +52,32 @@ impl Core {
             return;
         }
         match self.readiness(now, key, intent) {
-            Readiness::Send => self.admit(now, key, out),
+            Readiness::Send if self.needs_baseline(intent) => self.prepare(now, key, out),
+            Readiness::Send => self.admit(now, key, None, out),
             Readiness::Blocked => {
-                // Its deadline still counts.
-                self.blocked.insert(key);
-                self.due.insert(key, self.deadline(key, now));
+                self.block(now, key);
+                self.give_way(now, key);
             }
             Readiness::Drop(why) => self.record_expired(now, key, why, out),
             Readiness::DropBoth(placed) => {
                 // What the strategy answers follows from the call that took the order back.
                 self.chain = self.chains.get(&key).cloned();
-                self.record_expired(now, placed, ExpiredBecause::CancelledUnsent, out);
+                // An order that the venue has denied did leave once: should it turn up, it is open again.
+                let denied = self.ledger.intent(&placed).is_some_and(Intent::is_denied);
+                let why = if denied { ExpiredBecause::NeverArrived } else { ExpiredBecause::CancelledUnsent };
+                self.record_expired(now, placed, why, out);
                 self.record_expired(now, key, ExpiredBecause::Moot, out);
                 self.chain = None;
             }
             Readiness::Ask(failure) => self.ask(now, key, failure, out),
             Readiness::GiveUp(failure) => self.record_dead_letter(now, key, failure, out),
         }
+    }
+
+    /// Waits for something other than time. Its deadline still counts.
+    pub(super) fn block(&mut self, now: Now, key: IntentKey) {
+        self.blocked.insert(key);
+        self.due.insert(key, self.deadline(key, now));
     }
 
     fn readiness(&self, now: Now, key: IntentKey, intent: &Intent) -> Readiness {
@@ -92,6 +100,13 @@ impl Core {
         if expired && !intent.maybe_executed() && intent.attempts_total == 0 {
             return Readiness::Drop(ExpiredBecause::Deadline);
         }
+        if expired && intent.is_denied() {
+            return Readiness::Drop(ExpiredBecause::NeverArrived);
+        }
+        if let Some(failure) = reused(intent) {
+            // What the venue has under the key is not this, so that asking would adopt another's order.
+            return Readiness::GiveUp(failure.clone());
+        }
         if let Some(failure) = self.sent_no_more(now, key, intent, expired) {
             return match intent.maybe_executed() {
                 true => Readiness::Ask(failure),
@@ -105,7 +120,9 @@ impl Core {
                     // Not even the order's own record may be durable yet; then it waits for that. A change
                     // waits until the order that it changes has been sent.
                     let takes_back = matches!(intent.action, Action::Cancel(_));
-                    return match takes_back && !self.is_undurable(order.key) {
+                    // What is being written may say that the order is at the venue after all.
+                    let settled = !self.is_undurable(order.key) && !self.has_pending_news(order.key);
+                    return match takes_back && settled {
                         true => Readiness::DropBoth(order.key),
                         false => Readiness::Blocked,
                     };
@@ -115,12 +132,23 @@ impl Core {
                 Some((IntentState::Submitting | IntentState::Ambiguous | IntentState::Intended, _)) => {
                     return Readiness::Blocked;
                 }
+                // Where the venue cannot be asked by key, there is nothing that it could be told to cancel.
+                Some((IntentState::DeadLettered { ambiguous: true }, _))
+                    if self.dialect.profile().capability.needs_baseline() =>
+                {
+                    return Readiness::Blocked;
+                }
                 _ => {}
             }
         }
-        match (self.mode_permits(intent), intent.maybe_executed()) {
+        // One that an operator has sent again waits like any other; nothing of it is there to ask about.
+        let in_doubt = intent.state == IntentState::Ambiguous;
+        match (self.mode_permits(intent), in_doubt) {
+            (true, _) if self.is_locked_for(key) => Readiness::Blocked,
             (true, _) => Readiness::Send,
             (false, false) => Readiness::Blocked,
+            // It may be sent again in a moment, which says more than a question.
+            (false, true) if self.reconcile.is_on_its_way() => Readiness::Blocked,
             (false, true) => Readiness::Ask(last_failure(intent)),
         }
     }
@@ -131,28 +159,37 @@ impl Core {
         if expired || asks_only || intent.attempts >= self.config.retry.attempts_max.get() {
             return Some(last_failure(intent));
         }
-        let age = now.wall.since(intent.decided_at);
-        (intent.maybe_executed() && age >= self.dialect.profile().key_window).then(|| {
-            Failure::new(
+        let (age, capability) = (now.wall.since(intent.decided_at), self.dialect.profile().capability);
+        if intent.state != IntentState::Ambiguous || capability.may_resend(age) {
+            return None;
+        }
+        Some(match capability {
+            Capability::IdempotentKeys { .. } => Failure::new(
                 Class::State,
                 "key_window",
                 Phase::MaybeSent,
                 "the venue may have forgotten the key, so the same key could execute twice; ask the venue, then resolve",
-            )
+            ),
+            Capability::QueryByClientId | Capability::UniqueWhileOpen | Capability::DeltaOnly => {
+                last_failure(intent)
+            }
         })
     }
 
     /// Modes are looked at before every attempt, not only when the intent was decided.
     fn mode_permits(&self, intent: &Intent) -> bool {
+        // A closing order of an earlier run may be one too many by now; the venue is read first.
         if intent.by_host {
-            return true;
+            return self.is_ready() || !matches!(intent.action, Action::Submit(_));
         }
+        // Where keys are remembered, the same key again is a way of asking, and adds no risk.
+        let asks = intent.maybe_executed() && self.dialect.profile().capability.honours_keys();
         match self.modes.mode() {
             Mode::Full => true,
             Mode::ReadOnly => match intent.action {
-                Action::Submit(order) => order.options.reduce_only || intent.maybe_executed(),
+                Action::Submit(order) => order.options.reduce_only || asks,
                 Action::Cancel(_) => true,
-                Action::Amend(_) => intent.maybe_executed(),
+                Action::Amend(_) => asks,
             },
             Mode::Observation | Mode::Shutdown => false,
         }
@@ -161,6 +198,7 @@ impl Core {
     fn is_undurable(&self, key: IntentKey) -> bool {
         self.undurable.iter().any(|waiting| match &waiting.record {
             Record::Decided(decision) => decision.intents.iter().any(|decided| decided.key == key),
+            Record::Reissued(reissue) => reissue.key == key,
             _ => false,
         })
     }
@@ -171,18 +209,22 @@ impl Core {
             Record::Attempted { key: about, .. }
             | Record::Queried { key: about, .. }
             | Record::Requeued { key: about, .. }
-            | Record::Resolved { key: about, .. } => *about == key,
+            | Record::ReplayRefused { key: about, .. }
+            | Record::Resolved { key: about, .. }
+            | Record::OrderDropped { key: about } => *about == key,
+            Record::Reissued(reissue) => reissue.parent == key,
             Record::Updated(update) => update.key == key,
             _ => false,
         })
     }
 
-    fn deadline(&self, key: IntentKey, now: Now) -> MonoNanos {
-        let first = self.first_due.get(&key).copied().unwrap_or(now.mono);
-        first.after(Duration::from_millis(self.config.retry.deadline_ms))
-    }
-
-    fn admit(&mut self, now: Now, key: IntentKey, out: &mut Vec<Effect>) {
+    pub(super) fn admit(
+        &mut self,
+        now: Now,
+        key: IntentKey,
+        baseline: Option<Baseline>,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(intent) = self.ledger.intent(&key) else { return };
         let attempt = intent.attempts.saturating_add(1);
         let kind = match intent.errors.last() {
@@ -200,13 +242,14 @@ impl Core {
             Ok(permit) => {
                 self.due.remove(&key);
                 self.blocked.remove(&key);
+                self.preparations.remove(&key);
                 self.stats.attempts += 1;
                 self.stats.retries += u64::from(attempt > 1);
-                self.flying.insert(key, Flight { attempt, permit });
+                self.flying.insert(key, Flight { attempt, permit, overtaken: false });
                 // What was asked before says nothing about this attempt.
                 self.inquiries.remove(&key);
-                if self.ledger.submitting(now.wall, key).is_ok() {
-                    self.journal(now, Record::Submitting { key, attempt }, out);
+                if self.ledger.submitting(now.wall, key, baseline.clone()).is_ok() {
+                    self.journal(now, Record::Submitting { key, attempt, baseline }, out);
                 }
             }
         }
@@ -225,17 +268,18 @@ impl Core {
         self.due.remove(&key);
         self.blocked.remove(&key);
         self.first_due.remove(&key);
+        self.spent.remove(&key);
         self.not_before.remove(&key);
         self.attempt_ended.remove(&key);
         self.inquiries.remove(&key);
+        self.preparations.remove(&key);
         self.chains.remove(&key);
     }
 
     pub(super) fn send(&mut self, now: Now, key: IntentKey, attempt: u32, out: &mut Vec<Effect>) {
         let Some(intent) = self.ledger.intent(&key) else { return };
-        if self.flying.get(&key).is_none_or(|flight| flight.attempt != attempt) {
-            return;
-        }
+        let Some(flight) = self.flying.get(&key).filter(|flight| flight.attempt == attempt) else { return };
+        let overtaken = flight.overtaken && self.needs_baseline(intent);
         if intent.state.is_terminal() {
             // News of the order came while the record was written: there is nothing left to ask for.
             if let Some(flight) = self.flying.remove(&key) {
@@ -243,18 +287,26 @@ impl Core {
             }
             return;
         }
-        if !self.mode_permits(intent) {
-            // The mode fell while the record was written.
+        // What has changed while the record was written.
+        let hindrance = match (self.mode_permits(intent), overtaken) {
+            (false, _) => Some(("mode_fell", format!("mode is {}", self.modes.mode()))),
+            (true, true) => Some(("baseline_overtaken", "the account has changed since it was read".into())),
+            (true, false) => None,
+        };
+        if let Some((code, text)) = hindrance {
             if let Some(flight) = self.flying.remove(&key) {
                 self.gate.cancel(flight.permit);
             }
-            let text = format!("mode is {}", self.modes.mode());
-            let outcome = Outcome::NotSent(Failure::new(Class::State, "mode_fell", Phase::NotSent, text));
+            let outcome = Outcome::NotSent(Failure::new(Class::State, code, Phase::NotSent, text));
             self.journal(now, Record::Attempted { key, attempt, outcome }, out);
             return;
         }
-        let request = Sendable::journaled(intent.request.clone());
+        let request = Sendable::journaled(intent.request.clone(), intent.baseline.clone());
+        let about = self.ledger.order(intent.action.order()).map(|order| order.terms.instrument);
         out.push(Effect::Send { request, attempt });
+        if let Some(instrument) = about {
+            self.overtake(now, instrument, key);
+        }
     }
 
     pub(super) fn on_reply(
@@ -290,6 +342,9 @@ impl Core {
         if self.health.journal_failed {
             return;
         }
+        if let Outcome::Done { updates } = &reply.outcome {
+            self.overtaken_by(now, updates);
+        }
         self.journal(now, Record::Attempted { key, attempt, outcome: reply.outcome }, out);
     }
 
@@ -308,7 +363,7 @@ impl Core {
         let attempts = intent.attempts;
         let first = self.first_due.get(&key).copied().unwrap_or(now.mono);
         let made = Attempts { made: attempts, first_at: first, retry_after: None, not_before };
-        let decision = self.config.retry.decide(&made, now.mono, &mut self.random);
+        let decision = self.retries_of(key).decide(&made, now.mono, &mut self.random);
         match decision {
             RetryDecision::At(at) => {
                 self.due.insert(key, at);
@@ -341,8 +396,16 @@ impl Core {
         why: ExpiredBecause,
         out: &mut Vec<Effect>,
     ) {
+        let unread = self.preparations.get(&key).and_then(|preparation| preparation.failure()).cloned();
         // Applied at once: an intent that is being dropped must not be sent in the meantime.
         if self.ledger.expire(now.wall, key, why).is_ok() {
+            if let Some(failure) = unread {
+                let name = &self.config.name;
+                let text = format!(
+                    "agent {name}: intent {key} was not sent, because the account could not be read before it: {failure}"
+                );
+                self.alert(failure.class, "baseline_unread", text, out);
+            }
             self.forget(key);
             self.dirty = true;
             self.journal(now, Record::Expired { key, why }, out);
@@ -362,6 +425,12 @@ impl Core {
             self.journal(now, Record::DeadLettered { key, failure }, out);
         }
     }
+}
+
+/// The venue's word that the key was used for another request.
+fn reused(intent: &Intent) -> Option<&Failure> {
+    let mut failures = intent.errors.iter().map(|error| &error.failure);
+    failures.find(|failure| failure.code == Ledger::KEY_REUSED)
 }
 
 /// The failure that is told when an intent is given up on.

@@ -1,11 +1,13 @@
 //! What goes into the core and what comes out of it.
 
-use crate::market::{DataFault, Tick};
-use crate::orders::{Entry, IntentKey, Sendable};
-use crate::plugin::LogLine;
+use super::swap::{Candidate, SwapNews};
+use crate::market::{DataFault, InstrumentId, Lots, Tick};
+use crate::orders::{Digest, Entry, IntentKey, Sendable};
+use crate::plugin::{LogLine, Strategy};
 use crate::resilience::{Class, Failure, Mode};
-use crate::venue::{OrderUpdate, Reply, Request};
+use crate::venue::{Baseline, OrderUpdate, Question, Reply, Request};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Something that happened. The shell says when; the core decides what follows.
 #[derive(Debug)]
@@ -36,6 +38,15 @@ pub enum Event {
         /// What is known.
         reply: Reply,
     },
+    /// The account was read before an attempt, or could not be.
+    Baselined {
+        /// Which intent.
+        key: IntentKey,
+        /// Which question.
+        number: u64,
+        /// What it shows in the intent's instrument.
+        result: Result<Baseline, Failure>,
+    },
     /// The venue's own report of order changes, oldest first, complete up to `cursor`.
     Updates {
         /// Number of the last change that the shell has asked for.
@@ -43,6 +54,27 @@ pub enum Event {
         /// The changes.
         updates: Vec<OrderUpdate>,
     },
+    /// Updates were read to the end after [`Effect::ReadUpdates`], and handed over before this; or not.
+    UpdatesRead {
+        /// Which read.
+        number: u64,
+        /// Whether the venue answered.
+        outcome: Result<(), Failure>,
+    },
+    /// What the account holds, after [`Effect::ReadPositions`].
+    Positions {
+        /// Which read.
+        number: u64,
+        /// Every instrument of this agent that can be compared, by the agent's own id. One that agents share
+        /// is left out: the account does not say whose a position is.
+        outcome: Result<Vec<(InstrumentId, Lots)>, Failure>,
+    },
+    /// The venue answers no reads.
+    VenueLost,
+    /// The venue answers again after [`Event::VenueLost`], and has told its updates to the end.
+    VenueBack,
+    /// The account has orders that are none of the host's.
+    Foreign,
     /// The checkpoint of this generation was written, or not.
     Checkpointed(Result<(), Failure>),
     /// The dead-letter index works or has failed.
@@ -56,8 +88,26 @@ pub enum Event {
     Wake,
     /// An operator's order.
     Operator(Operator),
+    /// A fresh instance after [`Effect::Instance`], or why there is none.
+    Instance {
+        /// Which question.
+        number: u64,
+        /// The instance, not initialised.
+        outcome: Result<Instance, Failure>,
+    },
+    /// A component that is to take the place of the one that runs.
+    Swap(Box<Candidate>),
     /// The feed has ended, or the host is stopping: finish in order.
     Stop,
+}
+
+/// A fresh instance of a component.
+pub struct Instance(pub Box<dyn Strategy>);
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instance").field(&self.0.metadata().name).finish()
+    }
 }
 
 /// What an operator can tell an agent.
@@ -70,6 +120,17 @@ pub enum Operator {
         /// How often it will have been sent again.
         replay: u32,
     },
+    /// Make a new intent with the terms of a dead letter, which is closed by that.
+    Reissue {
+        /// Which intent.
+        key: IntentKey,
+        /// Number of the order, from the compare-and-swap on the letter.
+        replay: u32,
+        /// Why, in words.
+        note: String,
+        /// Whether the operator states that the venue has never executed it.
+        not_executed: bool,
+    },
     /// Close a dead letter.
     Resolve {
         /// Which intent.
@@ -81,8 +142,32 @@ pub enum Operator {
     Floor(Mode),
     /// End a latched shutdown: the equity of now is the new peak, and the agent goes up by its dwells.
     Release,
+    /// Take the venue's positions for true: differences are booked as trades at the last price.
+    AdoptPositions,
+    /// Take orders that the venue does not know any more for gone.
+    DropVanished,
     /// Words for the strategy.
     Say(String),
+    /// Start the strategy again that is quarantined or waits, and forget its strikes.
+    ReleaseStrategy {
+        /// Why, in words.
+        note: String,
+    },
+    /// Bring the component back that ran before, in the probation of another. After that the shell brings it as a
+    /// [`Candidate`].
+    Rollback {
+        /// Number of the order, for the answer.
+        number: u64,
+        /// Why, in words.
+        note: String,
+    },
+    /// Give up a swap that is not made yet.
+    AbandonSwap {
+        /// The request.
+        number: u64,
+        /// Why, in words.
+        note: String,
+    },
 }
 
 /// Something that the shell has to do.
@@ -100,9 +185,27 @@ pub enum Effect {
     /// Ask the venue once what became of a request that may have been executed, and answer with
     /// [`Event::Queried`]. It changes nothing at the venue, so nothing has to be durable first.
     Query {
-        /// The request as it was sent.
+        /// What is asked.
+        question: Question,
+        /// Which question.
+        number: u64,
+    },
+    /// Read what the account shows in the instrument of a request that is about to be sent, and answer with
+    /// [`Event::Baselined`].
+    Baseline {
+        /// The request.
         request: Request,
         /// Which question.
+        number: u64,
+    },
+    /// Read the venue's updates to the end, hand them over, then answer with [`Event::UpdatesRead`].
+    ReadUpdates {
+        /// Which read.
+        number: u64,
+    },
+    /// Read what the account holds and answer with [`Event::Positions`].
+    ReadPositions {
+        /// Which read.
         number: u64,
     },
     /// Write a checkpoint and answer with [`Event::Checkpointed`].
@@ -111,8 +214,25 @@ pub enum Effect {
     Letter(Letter),
     /// Tell a person.
     Alert(Alert),
+    /// The venue reported a fill under a key that this agent does not know. When no other agent of the account
+    /// does, a person has to look.
+    Unclaimed {
+        /// The key.
+        key: IntentKey,
+        /// The venue's number of the change.
+        sequence: u64,
+    },
     /// What the strategy logged.
     Said(Vec<LogLine>),
+    /// Instantiate this component afresh and answer with [`Event::Instance`].
+    Instance {
+        /// Which question.
+        number: u64,
+        /// The component that the agent runs.
+        plugin: Digest,
+    },
+    /// News of a swap.
+    Swap(SwapNews),
     /// The agent has finished; no more events are wanted.
     Stopped,
 }
@@ -124,6 +244,8 @@ pub struct Snapshot {
     pub call: u64,
     /// Number of the agent's last record that the state contains.
     pub number: u64,
+    /// The component that runs.
+    pub plugin: Digest,
     /// The state, canonical CBOR.
     pub payload: Vec<u8>,
 }
@@ -131,12 +253,22 @@ pub struct Snapshot {
 /// A change of the dead-letter index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Letter {
-    /// An intent was given up on.
+    /// What the journal knows of an intent that was given up on once: it still is, it is sent again, or it
+    /// was closed.
     Intent {
         /// Which intent.
         key: IntentKey,
         /// Its state, with every error.
         intent: Box<crate::orders::Intent>,
+    },
+    /// An operator's order about an intent that the agent does not know was refused.
+    Refused {
+        /// Which intent.
+        key: IntentKey,
+        /// Number of the order.
+        replay: u32,
+        /// Why.
+        failure: Failure,
     },
     /// A call failed; its input is kept so that it can be run again offline.
     Call {
@@ -144,7 +276,7 @@ pub enum Letter {
         call: u64,
         /// What failed.
         failure: Failure,
-        /// The input, canonical CBOR.
+        /// What is needed to make it again: a [`super::FailedCall`], CBOR.
         input: Vec<u8>,
     },
     /// It is known what became of an intent that had been given up on, or an operator closed it.
@@ -170,10 +302,12 @@ pub struct Alert {
 /// Counts since the agent started. For reports and metrics; no decision depends on them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say what is counted")]
+#[serde(default)]
 pub struct Stats {
     pub ticks: u64,
     pub samples_dropped: u64,
     pub calls: u64,
+    pub refed: u64,
     pub intents: u64,
     pub orders: u64,
     pub suppressed: u64,
@@ -191,4 +325,14 @@ pub struct Stats {
     pub checkpoints: u64,
     pub fuel_total: u64,
     pub fuel_max: u64,
+    pub strikes: u64,
+    pub restarts: u64,
+    pub quarantines: u64,
+    pub swaps: u64,
+    pub swaps_refused: u64,
+    pub rollbacks: u64,
+    pub shadow_calls: u64,
+    pub shadow_differences: u64,
+    pub log_lines_dropped: u64,
+    pub observations_dropped: u64,
 }

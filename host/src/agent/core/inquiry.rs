@@ -5,12 +5,16 @@
 //! than a request's timeout after the last attempt ended, the second later than `settle_ms` after the first
 //! was given, and no attempt in between. Anything else proves nothing, and the next question follows after
 //! a random delay. Questions are counted; when they are spent, a person decides.
+//!
+//! A venue that remembers keys is asked only when there will be no further attempt, so its denial ends the
+//! intent. One that does not is asked before every further attempt, and its denial is what allows that. The
+//! silence of one that knows no ids at all proves nothing, however often it is heard.
 
 use super::{Core, Effect};
 use crate::market::{MonoNanos, Now, UnixNanos};
-use crate::orders::{Action, ExpiredBecause, Intent, IntentKey, Record};
-use crate::resilience::{Failure, full_jitter, parse_retry_after};
-use crate::venue::{OrderChange, OrderUpdate, Outcome, Reply};
+use crate::orders::{Action, ExpiredBecause, Intent, IntentKey, IntentState, Proof, Record};
+use crate::resilience::{Attempts, Failure, RetryDecision, full_jitter, parse_retry_after};
+use crate::venue::{OrderChange, OrderUpdate, Outcome, Question, Reply};
 use std::time::Duration;
 
 /// Questions about one intent, since its last attempt.
@@ -59,7 +63,7 @@ impl Core {
 
     /// Asks once more, or gives the intent up when there were enough questions.
     pub(super) fn ask(&mut self, now: Now, key: IntentKey, if_spent: Failure, out: &mut Vec<Effect>) {
-        let Some(intent) = self.ledger.intent(&key) else { return };
+        let Some(question) = self.question_about(key) else { return };
         let inquiry = self.inquiries.entry(key).or_default();
         if inquiry.asked >= self.config.limits.queries_max {
             self.record_dead_letter(now, key, if_spent, out);
@@ -68,10 +72,24 @@ impl Core {
         self.question += 1;
         inquiry.asked += 1;
         inquiry.under_way = Some((self.question, now.mono));
-        out.push(Effect::Query { request: intent.request.clone(), number: self.question });
+        out.push(Effect::Query { question, number: self.question });
         self.due.remove(&key);
         self.blocked.remove(&key);
         self.stats.queries += 1;
+    }
+
+    pub(super) fn question_about(&self, key: IntentKey) -> Option<Question> {
+        let intent = self.ledger.intent(&key)?;
+        let id = intent.action.order();
+        let order = self.ledger.order(id);
+        let since = intent.baseline.as_ref().map(|baseline| baseline.at);
+        Some(Question {
+            request: intent.request.clone(),
+            baseline: intent.baseline.clone(),
+            venue_id: order.and_then(|order| order.venue_id.clone()),
+            sent_at: intent.last_at,
+            others: since.map(|since| self.ledger.others(id, since)).unwrap_or_default(),
+        })
     }
 
     pub(super) fn on_queried(
@@ -82,6 +100,16 @@ impl Core {
         reply: Reply,
         out: &mut Vec<Effect>,
     ) {
+        if let Outcome::Done { updates } = &reply.outcome {
+            self.overtaken_by(now, updates);
+        }
+        if self.watch.asked(key, number) {
+            self.on_watched(now, key, reply, out);
+            return;
+        }
+        if self.take_late_answer(now, key, number, &reply, out) {
+            return;
+        }
         let Some(inquiry) = self.inquiries.get_mut(&key) else { return };
         // The answer to a question that was asked before the last attempt says nothing about that attempt.
         let Some((_, asked_at)) = inquiry.under_way.filter(|(waiting, _)| *waiting == number) else { return };
@@ -106,6 +134,7 @@ impl Core {
         out: &mut Vec<Effect>,
     ) {
         let was_closed = self.is_closed(key);
+        let was_unresolved = self.ledger.unresolved().any(|letter| letter == key);
         if self.ledger.queried(key, outcome).is_err() {
             return;
         }
@@ -121,6 +150,8 @@ impl Core {
             self.forget(key);
             if !was_closed {
                 self.answer_letter(key, out);
+            } else if was_unresolved {
+                self.close_letter(key, out);
             }
             return;
         }
@@ -173,6 +204,14 @@ impl Core {
         answered: Option<(MonoNanos, MonoNanos)>,
         out: &mut Vec<Effect>,
     ) {
+        if !self.denial_is_proof(key) {
+            if self.is_replayed(now, key) {
+                self.record_denied(now, key, Proof::Replayed, now.mono, out);
+            } else {
+                self.ask_later(now, key, now.mono);
+            }
+            return;
+        }
         let settle = Duration::from_millis(self.config.limits.settle_ms);
         // The venue may still work on an attempt whose answer nobody waited for.
         let ended = self.attempt_ended.get(&key).copied().unwrap_or(self.started);
@@ -183,7 +222,7 @@ impl Core {
         };
         match inquiry.denied_at {
             Some(first) if asked_at >= first.after(settle) => {
-                self.record_expired(now, key, ExpiredBecause::NeverArrived, out);
+                self.conclude_denied(now, key, out);
             }
             None if asked_at > arrived_by => {
                 inquiry.denied_at = Some(answered_at);
@@ -191,6 +230,53 @@ impl Core {
             }
             None => self.ask_later(now, key, arrived_by.after(Duration::from_nanos(1))),
             Some(first) => self.ask_at(key, first.after(settle).max(now.mono)),
+        }
+    }
+
+    /// Whether what the venue does not show it does not have. A resting order of its own list it does show,
+    /// whatever it knows of our ids, so that a cancel which did nothing is seen anywhere.
+    fn denial_is_proof(&self, key: IntentKey) -> bool {
+        let cancels = |intent: &Intent| matches!(intent.action, Action::Cancel(_));
+        self.dialect.profile().capability.denial_is_proof() || self.ledger.intent(&key).is_some_and(cancels)
+    }
+
+    /// Whether an operator has ordered it to be sent again, and that was not done yet.
+    fn is_replayed(&self, now: Now, key: IntentKey) -> bool {
+        let waits = |intent: &Intent| {
+            intent.replay > 0 && intent.attempts == 0 && intent.state == IntentState::Ambiguous
+        };
+        self.ledger.intent(&key).is_some_and(waits) && now.mono < self.deadline(key, now)
+    }
+
+    /// It is proven that the venue has never had it.
+    fn conclude_denied(&mut self, now: Now, key: IntentKey, out: &mut Vec<Effect>) {
+        let Some(intent) = self.ledger.intent(&key) else { return };
+        let ends = self.dialect.profile().capability.honours_keys()
+            || self.inquiries.get(&key).is_some_and(Inquiry::replaces_attempts);
+        let first_at = self.first_due.get(&key).copied().unwrap_or(now.mono);
+        let not_before = self.inquiries.get(&key).map(|inquiry| inquiry.not_before);
+        let made = Attempts { made: intent.attempts, first_at, retry_after: None, not_before };
+        match self.retries_of(key).decide(&made, now.mono, &mut self.random) {
+            RetryDecision::At(at) if !ends => self.record_denied(now, key, Proof::DeniedTwice, at, out),
+            _ => self.record_expired(now, key, ExpiredBecause::NeverArrived, out),
+        }
+    }
+
+    fn record_denied(
+        &mut self,
+        now: Now,
+        key: IntentKey,
+        proof: Proof,
+        at: MonoNanos,
+        out: &mut Vec<Effect>,
+    ) {
+        // Applied at once, like all that the core concludes by itself; the next attempt cannot be durable
+        // before this record is.
+        if self.ledger.deny(now.wall, key, proof).is_ok() {
+            self.inquiries.remove(&key);
+            self.due.insert(key, at);
+            self.dirty = true;
+            self.journal(now, Record::Denied { key, proof }, out);
         }
     }
 

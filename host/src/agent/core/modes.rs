@@ -1,11 +1,14 @@
 //! Modes, winding down, checkpoints and the end of an agent.
 
-use super::{Core, Effect, FailAction, Letter, Life, Snapshot};
-use crate::market::{InstrumentId, Lots, MonoNanos, Now};
+use super::lifecycle::Lifecycle;
+use super::switching::refusal;
+use super::{Core, Effect, FailAction, Life, Snapshot};
+use crate::market::{InstrumentId, Lots, Money, MonoNanos, Now};
 use crate::orders::{
-    Action, IntentState, Ledger, Mode, NewOrder, OrderId, OrderKind, OrderOptions, Record, Side, TimeInForce,
+    Action, Holding, IntentState, Ledger, Mode, NewOrder, OrderId, OrderKind, OrderOptions, Record, Side,
+    TimeInForce,
 };
-use crate::resilience::{Class, Classified, Failure, Signals};
+use crate::resilience::{Class, Classified, Failure, ModeCause, Phase, Signals};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -32,18 +35,10 @@ const CLOSES_PER_POSITION_MAX: usize = 16;
 
 impl Core {
     pub(super) fn evaluate_mode(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let signals = Signals {
-            equity: self.equity(),
-            write_breaker_open: self.gate.write_open(),
-            feed_age: self.last_sample.map(|at| now.mono.since(at)),
-            index_failed: self.health.index_failed,
-            journal_failed: self.health.journal_failed,
-            venue_auth_failed: self.health.venue_refuses_key,
-            unresolved_orders: self.ledger.has_unresolved(),
-            strategy_halted: self.strategy.is_none(),
-            operator_floor: self.floor,
-        };
+        let signals = self.signals(now);
+        let peak = self.modes.peak();
         let change = self.modes.evaluate(now.mono, &signals);
+        self.peak_was(peak);
         self.max_drawdown = self.max_drawdown.max(self.modes.drawdown());
         let Some(change) = change else { return };
         self.stats.mode_changes += 1;
@@ -55,13 +50,57 @@ impl Core {
             change.to,
             change.cause.code()
         );
-        self.alert(Class::State, change.cause.code(), text, out);
+        if change.cause != ModeCause::Reconciled {
+            self.alert(Class::State, change.cause.code(), text, out);
+        }
         if change.to == Mode::Shutdown {
             self.begin_wind_down(FailAction::Flatten);
+        } else if change.to < Mode::Observation && self.life == Life::Running {
+            // The strategy trades again, and what a failure left to close is its own again.
+            self.wind_down = None;
         }
         if !self.health.journal_failed {
             let (from, to, cause) = (change.from, change.to, change.cause);
             self.journal(now, Record::ModeChanged { from, to, cause }, out);
+        }
+    }
+
+    /// What speaks for or against trading now.
+    pub(super) fn signals(&self, now: Now) -> Signals {
+        Signals {
+            equity: self.equity(),
+            write_breaker_open: self.gate.write_open(),
+            feed_age: self.last_sample.map(|at| now.mono.since(at)),
+            index_failed: self.health.index_failed,
+            journal_failed: self.health.journal_failed,
+            checkpoints_failed: self.health.checkpoint_failures
+                >= self.config.limits.checkpoint_failures_max.get(),
+            venue_auth_failed: self.health.venue_refuses_key,
+            unresolved_orders: self.is_in_doubt(),
+            unreconciled: self.reconcile.holds(),
+            strategy_halted: self.strategy.is_down(),
+            operator_floor: self.floor,
+        }
+    }
+
+    /// Takes note of equity where no mode is decided.
+    pub(super) fn observe_equity(&mut self) {
+        let peak = self.modes.peak();
+        self.modes.observe(self.equity());
+        self.peak_was(peak);
+        self.max_drawdown = self.max_drawdown.max(self.modes.drawdown());
+    }
+
+    /// Takes note when the peak has moved from this by a price that no journaled call brings.
+    pub(super) fn peak_was(&mut self, peak: Option<Money>) {
+        self.peak_unjournaled |= !self.strategy.is_running() && self.modes.peak() != peak;
+    }
+
+    /// Journals the peak of equity when a fold of the journal would find another one.
+    pub(super) fn journal_peak(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.peak_unjournaled) {
+            let peak = self.modes.peak();
+            self.journal(now, Record::Valued { peak }, out);
         }
     }
 
@@ -83,15 +122,20 @@ impl Core {
 
     /// First every working order is cancelled; when none works any more, or cancelling has been tried
     /// often enough, positions are closed. An order of which nobody knows whether the venue has it does
-    /// not hold up the closing of positions that are certain.
+    /// not hold up the closing of what is certain, and what it leaves in doubt is not tried: the gate would
+    /// refuse it in every round.
     pub(super) fn progress_wind_down(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(mut wind_down) = self.wind_down.filter(|wind_down| !wind_down.done) else { return };
-        if self.health.journal_failed {
+        // Orders and positions as they were when the host died would be the wrong ones to close.
+        if self.health.journal_failed || !self.is_ready() {
             return;
         }
         let working = self.services.books.working().keys().copied();
         let working: BTreeSet<OrderId> = working.filter(|id| !self.is_doubtful(*id)).collect();
-        let is_closing = |id: &OrderId| id.0 >= Ledger::HOST_ORDERS_FROM;
+        let is_closing = |id: &OrderId| {
+            let placing = self.ledger.order(*id).and_then(|order| self.ledger.intent(&order.key));
+            placing.is_some_and(|placing| placing.by_host)
+        };
         if working.iter().any(is_closing) || (!working.is_empty() && wind_down.cancel_rounds_left > 0) {
             if now.mono < wind_down.next_round_at {
                 return;
@@ -116,8 +160,18 @@ impl Core {
             }
             return;
         }
-        let held = self.services.books.holdings().filter(|(_, holding)| !holding.quantity.is_zero()).count();
-        if held == 0 || !wind_down.flatten {
+        let certain = self.certain_holdings().len();
+        let doubted = if wind_down.flatten { self.doubted_instruments() } else { BTreeSet::new() };
+        if certain == 0 && !doubted.is_empty() {
+            self.warn_of_doubt(&doubted, out);
+            if self.ledger.open_count() > 0 || !matches!(self.life, Life::Draining { .. }) {
+                return;
+            }
+            // Only an operator can end the doubt, and an agent that stops does not hear one any more.
+            wind_down.done = true;
+            self.tell_uncancelled(working.len(), out);
+            self.tell_doubt(&doubted, out);
+        } else if certain == 0 || !wind_down.flatten {
             // An order that is still asked about may turn out to work, and is cancelled then.
             let asked_about = |id: &OrderId| {
                 let placing = self.ledger.order(*id).and_then(|order| self.ledger.intent(&order.key));
@@ -127,19 +181,15 @@ impl Core {
                 return;
             }
             wind_down.done = true;
-            if !working.is_empty() {
-                let text = format!(
-                    "agent {}: {} orders could not be cancelled after {ROUNDS_MAX} rounds; cancel them at the venue",
-                    self.config.name,
-                    working.len()
-                );
-                self.alert(Class::Api, "cancel_failed", text, out);
-            }
+            self.tell_uncancelled(working.len(), out);
         } else if wind_down.close_rounds_left == 0 {
             wind_down.done = true;
+            let why = self.closing_refused.as_ref().map(|why| format!(" (refused: {why})"));
             let text = format!(
-                "agent {}: {held} positions could not be closed after {ROUNDS_MAX} rounds; close them at the venue",
+                "agent {}: what is left after {ROUNDS_MAX} rounds of closing orders is {}{}; close it at the venue",
                 self.config.name,
+                self.left(),
+                why.unwrap_or_default(),
             );
             self.alert(Class::Api, "flatten_failed", text, out);
         } else if now.mono >= wind_down.next_round_at || wind_down.close_rounds_left == ROUNDS_MAX {
@@ -153,8 +203,18 @@ impl Core {
         self.wind_down = Some(wind_down);
     }
 
+    fn tell_uncancelled(&self, orders: usize, out: &mut Vec<Effect>) {
+        if orders > 0 {
+            let text = format!(
+                "agent {}: {orders} orders could not be cancelled after {ROUNDS_MAX} rounds; cancel them at the venue",
+                self.config.name
+            );
+            self.alert(Class::Api, "cancel_failed", text, out);
+        }
+    }
+
     /// Whether nobody knows if the venue has this order, so that neither a cancel nor waiting ends it.
-    fn is_doubtful(&self, id: OrderId) -> bool {
+    pub(super) fn is_doubtful(&self, id: OrderId) -> bool {
         let placing = self.ledger.order(id).and_then(|order| self.ledger.intent(&order.key));
         placing.is_some_and(|placing| {
             let waits = matches!(placing.state, IntentState::Ambiguous) && !placing.by_host;
@@ -163,16 +223,13 @@ impl Core {
     }
 
     fn closing_orders(&mut self) -> Vec<Action> {
-        let held: Vec<(InstrumentId, Lots)> = self
-            .services
-            .books
-            .holdings()
-            .filter(|(_, holding)| !holding.quantity.is_zero())
-            .map(|(id, holding)| (id, holding.quantity))
-            .collect();
+        let held = self.certain_holdings();
         let mut actions = Vec::with_capacity(held.len());
         for (instrument, quantity) in held {
-            let largest = self.config.instruments.get(instrument).map_or(Lots(1), |terms| terms.max_lots);
+            let largest = match self.config.instruments.get(instrument) {
+                _ if self.dialect.closes_whole() => quantity.abs(),
+                terms => terms.map_or(Lots(1), |terms| terms.max_lots),
+            };
             let mut left = quantity.abs();
             for _ in 0..CLOSES_PER_POSITION_MAX {
                 let part = left.min(largest);
@@ -197,14 +254,33 @@ impl Core {
         actions
     }
 
+    /// What is held, in words.
+    fn left(&self) -> String {
+        let held = self.services.books.holdings().filter(|(_, held)| !held.quantity.is_zero());
+        let word = |(id, held): (InstrumentId, &Holding)| {
+            let symbol = self
+                .config
+                .instruments
+                .get(id)
+                .map_or("an unknown instrument", |terms| terms.symbol.as_str());
+            format!("{} lots of {symbol}", held.quantity)
+        };
+        let words: Vec<String> = held.map(word).collect();
+        if words.is_empty() { "nothing".into() } else { words.join(", ") }
+    }
+
     fn round_pause(&self) -> Duration {
         Duration::from_millis(self.config.limits.closing_round_ms)
     }
 
     /// A checkpoint is taken when everything in the state is durable, so that its record number says
-    /// exactly which records it contains.
+    /// exactly which records it contains. Calls that are not durable yet are in the state themselves: a
+    /// strategy that is always called must not hold up its checkpoints.
     pub(super) fn maybe_checkpoint(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.checkpoint_in_flight || !self.undurable.is_empty() || self.health.journal_failed {
+        if self.checkpoint_in_flight || !self.all_applied() || self.health.journal_failed {
+            return;
+        }
+        if !self.may_checkpoint() {
             return;
         }
         let interval = Duration::from_millis(self.config.limits.checkpoint_interval_ms);
@@ -215,10 +291,13 @@ impl Core {
         if !self.dirty && !due {
             return;
         }
-        self.ledger.prune(now.wall);
+        if self.ledger.prune(now.wall) {
+            self.tell_forgotten(out);
+        }
         self.save_strategy(now, out);
-        if !self.undurable.is_empty() {
-            // It was halted just now. That has to be durable before a state contains it.
+        self.journal_peak(now, out);
+        if !self.all_applied() {
+            // It was halted just now, or the peak moved meanwhile. That has to be durable before a state contains it.
             return;
         }
         match self.snapshot() {
@@ -226,18 +305,48 @@ impl Core {
                 self.dirty = false;
                 self.checkpoint_in_flight = true;
                 self.checkpointed_at = Some(now.mono);
-                out.push(Effect::Checkpoint(Snapshot { call: self.call, number: self.number, payload }));
+                let (call, number) = (self.call, self.applied_number());
+                let plugin = self.config.plugin;
+                out.push(Effect::Checkpoint(Snapshot { call, number, plugin, payload }));
             }
-            Err(reason) => self.alert(Class::State, "checkpoint_encode", reason, out),
+            Err(reason) => {
+                self.dirty = false;
+                self.checkpointed_at = Some(now.mono);
+                let failure = Failure::new(Class::State, "checkpoint_encode", Phase::NotSent, reason);
+                self.checkpoint_failed(&failure, out);
+            }
         }
     }
 
-    /// Asks the strategy for its state. One that traps here is halted like in any other call.
+    /// A state between two instances would hold the last saved one and not the calls since, which the next one is
+    /// given. That does not last.
+    fn may_checkpoint(&self) -> bool {
+        let lasts = matches!(self.strategy, Lifecycle::Running(_) | Lifecycle::Quarantined { .. });
+        lasts || self.life == Life::Finishing
+    }
+
+    /// The journal still holds everything, so the agent goes on; the next change tries again, or the interval.
+    /// Not this step: a full disk would be written to without a pause. A person is told once, and the mode
+    /// tells the rest.
+    fn checkpoint_failed(&mut self, failure: &Failure, out: &mut Vec<Effect>) {
+        let before = self.health.checkpoint_failures;
+        self.health.checkpoint_failures = before.saturating_add(1);
+        if before == 0 {
+            let text = format!("agent {}: {failure}; the journal still holds everything", self.config.name);
+            self.alert(failure.class, "checkpoint_failed", text, out);
+        }
+    }
+
+    /// Asks the strategy for its state. One that traps here has failed like in any other call.
     fn save_strategy(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some(strategy) = self.strategy.as_mut() else { return };
+        let Some(strategy) = self.strategy.running() else { return };
         match strategy.save(&mut self.services) {
             Ok(Some(state)) if state.data.len() <= self.config.limits.state_bytes_max => {
                 self.saved = Some(state);
+                self.saved_at = self.call;
+                if self.config.record_inputs {
+                    self.keep_from_here(self.told, self.next_order());
+                }
             }
             Ok(Some(state)) => {
                 let (found, max) = (state.data.len(), self.config.limits.state_bytes_max);
@@ -251,7 +360,7 @@ impl Core {
             Err(error) => {
                 self.services.abort();
                 self.call += 1;
-                self.halt(now, error_failure(&error), Vec::new(), out);
+                self.strike(now, error_failure(&error), None, out);
             }
         }
     }
@@ -259,14 +368,18 @@ impl Core {
     pub(super) fn on_checkpointed(&mut self, outcome: Result<(), Failure>, out: &mut Vec<Effect>) {
         self.checkpoint_in_flight = false;
         match outcome {
-            Ok(()) => self.stats.checkpoints += 1,
-            Err(failure) => {
-                // The journal still holds everything, so the agent goes on; the next change tries again, or
-                // the interval. Not this step: a full disk would be written to without a pause.
-                let text =
-                    format!("agent {}: {failure}; the journal still holds everything", self.config.name);
-                self.alert(failure.class, "checkpoint_failed", text, out);
+            Ok(()) => {
+                self.stats.checkpoints += 1;
+                let failures = std::mem::take(&mut self.health.checkpoint_failures);
+                if failures > 0 {
+                    let text = format!(
+                        "agent {}: a checkpoint was written again after {failures} failures",
+                        self.config.name
+                    );
+                    self.alert(Class::State, "checkpoint_recovered", text, out);
+                }
             }
+            Err(failure) => self.checkpoint_failed(&failure, out),
         }
         if self.life == Life::Finishing && self.undurable.is_empty() && !self.dirty {
             self.stop_now(out);
@@ -279,18 +392,19 @@ impl Core {
         }
         let until = now.mono.after(Duration::from_millis(self.config.limits.drain_ms_max));
         self.life = Life::Draining { until };
-        if let Some(strategy) = self.strategy.as_mut() {
+        let stops = refusal(Class::State, "swap_agent_stops", "the agent stopped meanwhile");
+        self.give_up_shadow(stops, out);
+        self.commit_swap(out);
+        if let Some(strategy) = self.strategy.running() {
             // Its last words are heard; what it still wants to trade is the operator's choice, `on_stop`.
             let mut ignored = Vec::new();
             if let Err(error) = strategy.stop(&mut self.services, &mut ignored) {
                 self.services.abort();
                 self.call += 1;
-                self.halt(now, error_failure(&error), Vec::new(), out);
+                self.strike(now, error_failure(&error), None, out);
             }
         }
-        if !self.services.telemetry.lines.is_empty() {
-            out.push(Effect::Said(std::mem::take(&mut self.services.telemetry.lines)));
-        }
+        self.listen(now, out);
         self.begin_wind_down(self.config.on_stop);
     }
 
@@ -306,18 +420,30 @@ impl Core {
             self.life = Life::Draining { until };
         }
         let Life::Draining { until } = self.life else { return };
+        self.journal_calls(now, out);
         let wound_down = self.wind_down.is_none_or(|wind_down| wind_down.done);
         let settled = wound_down && self.ledger.open_count() == 0 && self.flying.is_empty();
         if !self.undurable.is_empty() || self.checkpoint_in_flight || !(settled || now.mono >= until) {
             return;
         }
         if !settled {
-            let open = self.ledger.open_count();
-            let text = format!(
-                "agent {}: stopped with {open} open intents; the next start takes them up again",
-                self.config.name
-            );
-            self.alert(Class::State, "stopped_with_open_intents", text, out);
+            let (name, open) = (&self.config.name, self.ledger.open_count());
+            let (code, text) = match open {
+                0 => {
+                    let left = self.left();
+                    let text = format!(
+                        "agent {name}: stopped before its positions could be closed; the books still have {left}"
+                    );
+                    ("flatten_failed", text)
+                }
+                _ => (
+                    "stopped_with_open_intents",
+                    format!(
+                        "agent {name}: stopped with {open} open intents; the next start takes them up again"
+                    ),
+                ),
+            };
+            self.alert(Class::State, code, text, out);
         }
         self.life = Life::Finishing;
         self.dirty = true;
@@ -336,27 +462,8 @@ impl Core {
             out.push(Effect::Stopped);
         }
     }
-
-    /// The strategy is not called again. Its intents of the failed call are gone, none was sent.
-    pub(super) fn halt(&mut self, now: Now, failure: Failure, input: Vec<u8>, out: &mut Vec<Effect>) {
-        self.strategy = None;
-        self.stats.dead_letters += 1;
-        self.journal(
-            now,
-            Record::CallFailed { call: self.call, failure: failure.clone(), halted: true },
-            out,
-        );
-        let text = format!(
-            "agent {}: call {} failed, its intents were discarded and the strategy is halted: {}; see the dead \
-             letter, then start the agent with a repaired component",
-            self.config.name, self.call, failure.message
-        );
-        self.alert(Class::Logic, &failure.code, text, out);
-        out.push(Effect::Letter(Letter::Call { call: self.call, failure, input }));
-        self.begin_wind_down(self.config.on_halt);
-    }
 }
 
 pub(super) fn error_failure(error: &crate::plugin::CallError) -> Failure {
-    Failure::new(Class::Logic, error.code(), crate::resilience::Phase::NotSent, error.to_string())
+    Failure::new(Class::Logic, error.code(), Phase::NotSent, error.to_string())
 }

@@ -1,17 +1,28 @@
 //! Starting: for the first time, from a checkpoint, or from the journal alone.
 //!
 //! A start after a crash and a start after an orderly stop take the same path: load the newest checkpoint
-//! that verifies, fold the records after it, treat attempts that were under way as ambiguous.
+//! that verifies, fold the records after it while the strategy is called again with what it was called
+//! with, treat attempts that were under way as ambiguous.
 
-use super::{Core, CoreConfig, Effect, FailAction, Health, Letter, Life, Stats};
-use crate::market::{CheckConfig, MarketCheck, Now, UnixNanos};
+use super::bars::Bars;
+use super::fed::Pending;
+use super::kept::Kept;
+use super::lifecycle::{Lifecycle, Strikes};
+use super::news::{Untold, change_news};
+use super::prices::limits_on;
+use super::reconcile::Reconcile;
+use super::refeed::Story;
+use super::said::Voice;
+use super::watch::Watch;
+use super::{Core, CoreConfig, Effect, FailAction, Health, Letter, Life, Prices, Stats, TimeSource};
+use crate::market::{BarBuilder, CheckConfig, InstrumentId, MarketCheck, Now, UnixNanos};
 use crate::orders::{
-    AgentName, Books, BooksError, Digest, Entry, IntentState, Ledger, LedgerError, Mode, OrderId, Record,
-    RiskGate,
+    AgentName, Applied, Books, BooksError, Digest, Entry, Fed, Ledger, LedgerError, Mode, OrderId, Record,
+    RiskGate, Seen, StrategyEvent, packed,
 };
-use crate::plugin::{CallError, Memory, Services, Session, StateSnapshot, Strategy};
+use crate::plugin::{CallError, Memory, Services, Setting, StateSnapshot, Strategy};
 use crate::random::SplitMix64;
-use crate::resilience::{Admission, Class, Classified, Degradation, DegradationState};
+use crate::resilience::{Admission, Class, Classified, Degradation, DegradationState, Failure};
 use crate::venue::Dialect;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -20,7 +31,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// What a checkpoint holds. Maps are sorted and money is text, so equal states are equal bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Version of this layout.
     pub version: u32,
@@ -40,7 +51,8 @@ pub struct State {
     pub cursor: u64,
     /// Closing orders the host has made.
     pub host_orders: u64,
-    /// Whether the strategy was halted.
+    /// Whether the strategy was not running. Of a state that an older host wrote it says that the strategy was
+    /// halted, which ended with that run.
     pub halted: bool,
     /// Cash and positions.
     pub books: Books,
@@ -52,6 +64,40 @@ pub struct State {
     pub modes: DegradationState,
     /// The strategy's own state.
     pub strategy: Option<StateSnapshot>,
+    /// Number of the last call that is in the strategy's own state; zero without one.
+    #[serde(default)]
+    pub saved_at: u64,
+    /// The highest order number that the strategy has used.
+    #[serde(default)]
+    pub last_order: u64,
+    /// Time as the strategy was told it last.
+    #[serde(default)]
+    pub now: UnixNanos,
+    /// Calls in this state that were not durable in the journal when it was taken: a start from an older
+    /// state needs them there.
+    #[serde(default, with = "packed")]
+    pub unjournaled: Vec<Fed>,
+    /// News of orders that came when the strategy was not called any more; it is told at the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<(InstrumentId, StrategyEvent)>,
+    /// Digest of what the strategy was initialised with.
+    #[serde(default)]
+    pub terms: Option<Digest>,
+    /// The bars that were being built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bars: Vec<BarBuilder>,
+    /// The settings of the component that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Vec<Setting>>,
+    /// Digest of what the configuration named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured: Option<Digest>,
+    /// When the strategy failed within the window, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strikes: Vec<UnixNanos>,
+    /// Why the strategy is quarantined, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Failure>,
 }
 
 /// What a core is put together from.
@@ -190,6 +236,17 @@ impl State {
             ledger: Ledger::default(),
             modes: DegradationState::default(),
             strategy: None,
+            saved_at: 0,
+            last_order: 0,
+            now: UnixNanos(0),
+            unjournaled: Vec::new(),
+            untold: Vec::new(),
+            terms: Some(config.terms()),
+            bars: Vec::new(),
+            settings: None,
+            configured: None,
+            strikes: Vec::new(),
+            quarantine: None,
         }
     }
 
@@ -235,22 +292,35 @@ impl Core {
         now: Now,
     ) -> Result<Self, RecoverError> {
         let Parts { strategy, dialect, gate, check } = parts;
+        let is_first = checkpoint.is_none();
         let state = checkpoint.unwrap_or_else(|| State::first_run(&config));
         state.check_belongs(&config)?;
-        let services = Services::restore(state.books, state.memory, Arc::clone(&config.instruments));
+        let services = Services::restore(state.books, state.memory, Arc::clone(&config.instruments))
+            .with_limits(config.limits.services);
+        let bars = Bars::new(&strategy.metadata().needs, config.instruments.len(), &state.bars);
         let mut core = Self {
-            strategy: Some(strategy),
+            // It is called from where the story says.
+            strategy: Lifecycle::Starting { number: 0 },
+            strikes: Strikes::of_checkpoint(state.strikes),
+            kept: Kept::new((state.now, 1), None, services.memory().clone(), services.books.clone()),
+            shadow: None,
+            probation: None,
             dialect,
             gate,
             check: MarketCheck::new(check, config.instruments.len()),
             services: Box::new(services),
             ledger: state.ledger,
-            risk: RiskGate::new(config.risk.clone()),
+            risk: RiskGate::new(limits_on(config.time, &config.risk)),
             modes: Degradation::restore(config.degradation, state.modes),
             random: SplitMix64(config.seed ^ 0x7265_7472_795f_6a69),
             number: state.number,
+            seen: Seen { record: state.number, changes: 0 },
             undurable: VecDeque::new(),
             call: state.call,
+            pending: Pending::default(),
+            bars,
+            marked: None,
+            last_order: state.last_order,
             cursor: state.cursor,
             host_orders: state.host_orders,
             started: now.mono,
@@ -259,32 +329,75 @@ impl Core {
             blocked: BTreeSet::new(),
             not_before: BTreeMap::new(),
             first_due: BTreeMap::new(),
+            spent: BTreeMap::new(),
             attempt_ended: BTreeMap::new(),
             inquiries: BTreeMap::new(),
+            preparations: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            reconcile: Reconcile::not_needed(),
+            watch: Watch::default(),
+            drops_vanished: false,
+            failure_told: false,
+            told_off: BTreeMap::new(),
+            foreign_told: false,
+            forgotten_told: false,
             question: 0,
             chain: None,
             chains: BTreeMap::new(),
             held: VecDeque::new(),
+            prices: Prices::new(config.instruments.len()),
             life: Life::Running,
             wind_down: None,
+            warned_of_doubt: false,
+            closing_refused: None,
             health: Health::default(),
             floor: Mode::Full,
             faults_in_a_row: 0,
             last_sample: None,
-            market_now: UnixNanos(0),
+            market_now: state.now,
             dirty: true,
             checkpoint_in_flight: false,
             checkpointed_at: None,
             saved: state.strategy,
+            saved_at: state.saved_at,
+            began: state.now,
+            told: state.now,
+            forgot: state.call.saturating_sub(state.saved_at),
+            diverged: None,
+            untold: Untold::of_checkpoint(state.number, state.untold),
+            since: state.number,
+            findings: Vec::new(),
+            voice: Voice::default(),
             stats: Stats::default(),
             max_drawdown: Decimal::ZERO,
+            peak_unjournaled: false,
             buffer: Vec::new(),
             config,
         };
-        for entry in entries.iter().filter(|entry| entry.number > state.number) {
-            core.fold(entry)?;
+        let terms = core.config.terms();
+        let exact = state.plugin == core.config.plugin && state.terms == Some(terms) && core.forgot == 0;
+        let mut story = Story::after(&core, entries, exact, state.quarantine)?;
+        core.pending = Pending::of_checkpoint(story.not_journaled(state.unjournaled), now);
+        if is_first {
+            core.began = story.genesis().map_or(now.wall, |first| first.at);
+            core.told = core.began;
+            core.fold_until(&mut story, Seen { record: 1, changes: u32::MAX })?;
         }
-        core.start_strategy(now)?;
+        if let Some(failure) = &story.quarantine {
+            core.strategy = Lifecycle::Quarantined { failure: failure.clone() };
+            core.keep_from_here(core.began, core.next_order());
+            core.kept.dropped = core.forgot;
+        } else if story.swap.is_some() {
+            story.instance = Some(strategy);
+        } else {
+            let component = if is_first { story.first_component() } else { Some(state.plugin) };
+            let last_order = core.next_order().saturating_sub(1);
+            core.start_strategy(&mut story, strategy, last_order, (is_first, component))?;
+            core.kept.dropped = core.forgot;
+        }
+        core.refeed(story)?;
+        // What was folded is in the journal.
+        core.peak_unjournaled = false;
         Ok(core)
     }
 
@@ -297,18 +410,33 @@ impl Core {
             plugin: self.config.plugin,
             symbols,
             cash: self.config.cash,
+            forgot: self.forgot,
+            since: self.since,
+            terms: Some(self.config.terms()),
+            settings: Some(self.config.settings.clone()),
+            configured: self.config.configured,
         };
         self.started = now.mono;
         self.ledger.host_died(now.wall);
-        self.journal(now, record, out);
+        // The first record tells a later start what the strategy was told at its first.
+        let wall = if self.number == 0 { self.began } else { now.wall };
+        self.journal(Now { wall, ..now }, record, out);
+        self.begin_reconciliation(now);
+        // The books follow it at once: there is nothing in it that they wait for.
+        self.seen = Seen { record: self.number, changes: 0 };
+        for alert in std::mem::take(&mut self.findings) {
+            out.push(Effect::Alert(alert));
+        }
+        self.quarantine_diverged(now, out);
+        self.tell_quarantined(out);
         let open: Vec<_> = self.ledger.open().collect();
         for key in open {
-            self.due.insert(key, now.mono);
-            self.first_due.insert(key, now.mono);
+            self.take_up(now, key);
         }
-        // The index may have been rebuilt: whatever the journal knows as dead is offered to it again.
+        // The index may have been rebuilt, or have missed something: whatever the journal knows of letters is
+        // offered to it again.
         for (key, intent) in self.ledger.intents() {
-            if matches!(intent.state, IntentState::DeadLettered { .. }) {
+            if intent.letter.is_some() {
                 let letter = Letter::Intent { key: *key, intent: Box::new(intent.clone()) };
                 out.push(Effect::Letter(letter));
             }
@@ -323,30 +451,51 @@ impl Core {
             self.begin_wind_down(FailAction::Flatten);
         }
         self.last_sample = Some(now.mono);
+        if self.config.time == TimeSource::Wall {
+            self.market_now = now.wall;
+        }
+        self.watch_letters_from(now);
+        self.tell_untold(now, out);
+        self.progress_reconciliation(now, out);
         self.dispatch(now, out);
     }
 
-    fn fold(&mut self, entry: &Entry) -> Result<(), RecoverError> {
-        let agent = || self.config.name.clone();
-        if entry.number != self.number + 1 {
-            return Err(RecoverError::Gap { agent: agent(), expected: self.number + 1, found: entry.number });
-        }
-        self.number = entry.number;
-        let applied = self.ledger.fold(entry.at, &entry.record).map_err(|source| RecoverError::Ledger {
-            agent: agent(),
+    /// Folds a record into the ledger. Returns the order changes that the books have to follow.
+    pub(super) fn fold_ledger(&mut self, entry: &Entry) -> Result<Vec<Applied>, RecoverError> {
+        self.number = self.number.max(entry.number);
+        let before = self.subject(&entry.record).cloned();
+        let changes = self.ledger.fold(entry.at, &entry.record).map_err(|source| RecoverError::Ledger {
+            agent: self.config.name.clone(),
             number: entry.number,
             source,
         })?;
-        for change in applied {
-            self.book(&change).map_err(|source| RecoverError::Books {
-                agent: self.config.name.clone(),
-                number: entry.number,
-                source,
-            })?;
+        match entry.record {
+            Record::Attempted { key, .. }
+            | Record::Expired { key, .. }
+            | Record::DeadLettered { key, .. }
+            | Record::Resolved { key, .. }
+            | Record::Requeued { key, .. } => self.settle_claim(key),
+            _ => {}
         }
+        self.note_news(entry, before.as_ref());
+        Ok(changes)
+    }
+
+    pub(super) fn fold_change(&mut self, number: u64, change: &Applied) -> Result<(), RecoverError> {
+        let agent = self.config.name.clone();
+        self.untold.add(number, change.terms.instrument, change_news(change));
+        self.book(change).map_err(|source| RecoverError::Books { agent, number, source })
+    }
+
+    /// Folds what a record says besides the ledger and its order changes.
+    pub(super) fn fold_rest(&mut self, entry: &Entry) -> Result<(), RecoverError> {
         match &entry.record {
-            Record::Started { incarnation, symbols, cash, .. } => {
+            Record::Started { incarnation, symbols, cash, since, .. } => {
+                self.untold.settle(*since);
                 check_belongs(&self.config, *incarnation, symbols)?;
+                if self.config.live {
+                    self.modes.unreconciled();
+                }
                 if entry.number == 1 {
                     self.services.books = Books::new(*cash, self.config.instruments.len());
                 }
@@ -354,51 +503,94 @@ impl Core {
             Record::Decided(decision) => {
                 self.call = self.call.max(decision.call);
                 decision.intents.iter().for_each(|decided| self.book_decided(decided));
-                if let Some(memory) = &decision.memory {
-                    self.services.set_memory(memory.clone());
-                }
                 self.host_orders = self.host_orders.max(host_orders_after(decision));
             }
-            Record::CallFailed { call, .. } => self.call = self.call.max(*call),
+            Record::CallFailed { call, halted, .. } => {
+                self.call = self.call.max(*call);
+                if *halted {
+                    self.count_strike(entry.at);
+                    self.faults_in_a_row = 0;
+                }
+            }
+            Record::Restarted { .. } => self.faults_in_a_row = 0,
+            Record::Valued { peak } => self.modes.set_peak(*peak),
+            Record::Quarantined { memory, .. } => {
+                self.services.adopt(memory);
+            }
+            Record::Released { .. } => self.strikes.clear(),
+            Record::Swapped(swap) => self.take_over(swap),
             Record::Attempted { key, .. }
             | Record::Queried { key, .. }
             | Record::Expired { key, .. }
             | Record::DeadLettered { key, .. }
-            | Record::Resolved { key, .. } => {
+            | Record::Resolved { key, .. }
+            | Record::OrderDropped { key } => {
                 self.close_in_books(*key);
             }
             Record::Requeued { key, .. } => self.reopen_order(*key),
-            Record::ModeChanged { to, .. } => self.modes.adopt(*to),
-            Record::Submitting { .. } | Record::Updated(_) => {}
+            Record::Reissued(reissue) => {
+                self.call = self.call.max(reissue.call);
+                self.close_in_books(reissue.parent);
+                self.settle_claim(reissue.parent);
+                self.book_placed(reissue.key, &reissue.action);
+                self.host_orders = self.host_orders.max(host_orders_at(reissue.action.order()));
+            }
+            Record::ModeChanged { from, to, cause } => {
+                self.modes.adopt(*to, *cause);
+                if *from == Mode::Shutdown {
+                    // Only an operator ends a shutdown, and takes the equity of that moment as the new peak.
+                    self.modes.reset_peak();
+                }
+            }
+            Record::PositionAdopted { instrument, quantity, price } => {
+                self.book_adopted(*instrument, *quantity, *price).map_err(|source| RecoverError::Books {
+                    agent: self.config.name.clone(),
+                    number: entry.number,
+                    source,
+                })?;
+            }
+            Record::Submitting { .. }
+            | Record::Denied { .. }
+            | Record::Updated(_)
+            | Record::ReplayRefused { .. }
+            | Record::Fed { .. } => {}
         }
         Ok(())
     }
 
-    fn start_strategy(&mut self, now: Now) -> Result<(), RecoverError> {
-        let next = self.ledger.last_strategy_order().map_or(1, |id| id.0.saturating_add(1));
-        let session = Session {
-            run_id: self.config.run_id,
-            seed: self.config.seed,
-            now: now.wall,
-            next_order_id: OrderId(next),
-            instruments: (*self.config.instruments).clone(),
-            settings: self.config.settings.clone(),
-            live: self.config.live,
-        };
-        let Some(strategy) = self.strategy.as_mut() else { return Ok(()) };
+    /// Initialises the strategy and gives it its saved state.
+    ///
+    /// What it does to its memory with the host on the way belongs to its first start, and to the first
+    /// start of another component than the one that ran before. At any other start the memory is as it was.
+    pub(super) fn start_strategy(
+        &mut self,
+        story: &mut Story<'_>,
+        mut strategy: Box<dyn Strategy>,
+        mut last_order: u64,
+        (is_first, component): (bool, Option<Digest>),
+    ) -> Result<(), RecoverError> {
+        if !story.exact {
+            // It will not use the same numbers again, so it must not use any of them.
+            last_order = last_order.max(story.last_order());
+        }
+        let next_order = last_order.saturating_add(1);
+        let session = self.terms().session(self.began, next_order);
         let mut started = strategy.init(&session, &mut self.services);
         if started.is_ok()
             && let Some(state) = &self.saved
         {
             started = strategy.load(state, &mut self.services);
         }
-        match started {
-            Ok(()) => {
-                self.services.commit();
-                Ok(())
-            }
-            Err(source) => Err(RecoverError::Strategy { agent: self.config.name.clone(), source }),
+        started.map_err(|source| RecoverError::Strategy { agent: self.config.name.clone(), source })?;
+        self.strategy = Lifecycle::Running(strategy);
+        let effects = self.services.set_aside();
+        if component.is_some_and(|component| component != self.config.plugin) {
+            story.effects = Some(effects);
+        } else if is_first {
+            self.services.commit_pending(effects);
         }
+        self.keep_from_here(self.began, next_order);
+        Ok(())
     }
 
     /// The state as a checkpoint holds it.
@@ -410,16 +602,30 @@ impl Core {
             incarnation: self.config.incarnation,
             plugin: self.config.plugin,
             symbols: instruments.iter().map(|(_, instrument)| instrument.symbol.clone()).collect(),
-            number: self.number,
+            number: self.applied_number(),
             call: self.call,
             cursor: self.cursor,
             host_orders: self.host_orders,
-            halted: self.strategy.is_none(),
+            halted: self.strategy.is_down(),
             books: self.services.books.clone(),
             memory: self.services.memory().clone(),
             ledger: self.ledger.clone(),
             modes: self.modes.state(),
             strategy: self.saved.clone(),
+            saved_at: self.saved_at,
+            last_order: self.last_order,
+            now: self.told,
+            unjournaled: self.unjournaled_calls(),
+            untold: self.untold.left(),
+            terms: Some(self.config.terms()),
+            bars: self.bars.kept().to_vec(),
+            settings: Some(self.config.settings.clone()),
+            configured: self.config.configured,
+            strikes: self.strikes.list(),
+            quarantine: match &self.strategy {
+                Lifecycle::Quarantined { failure } => Some(failure.clone()),
+                _ => None,
+            },
         }
     }
 
@@ -431,9 +637,13 @@ impl Core {
 }
 
 fn host_orders_after(decision: &crate::orders::Decision) -> u64 {
-    let ids = decision.intents.iter().map(|decided| decided.action.order().0);
-    ids.filter(|id| *id >= Ledger::HOST_ORDERS_FROM)
-        .map(|id| id - Ledger::HOST_ORDERS_FROM + 1)
-        .max()
-        .unwrap_or(0)
+    decision.intents.iter().map(|decided| host_orders_at(decided.action.order())).max().unwrap_or(0)
+}
+
+/// How many orders the host has made when this is one of them.
+const fn host_orders_at(id: OrderId) -> u64 {
+    match id.0.checked_sub(Ledger::HOST_ORDERS_FROM) {
+        Some(before) => before + 1,
+        None => 0,
+    }
 }

@@ -1,21 +1,27 @@
 //! From a configuration to the parts of a host. Each part is checked before the next is touched.
 
-use super::error::StartError;
+use super::clock::SystemClock;
+use super::deployment::{Chosen, Configured, Succession, components_of};
+use super::error::{ComponentError, StartError, Unpinned};
+use super::letter_orders::word_about;
+use super::settings::from_toml;
 use super::store::AgentStore;
 use crate::agent::core::{Core, CoreConfig, Operator, Parts, RecoverError, State, TimeSource};
 use crate::config::{AgentConfig, Config, FeedConfig, FileFeedConfig, VenueConfig};
 use crate::market::{FeedConfig as FileFormat, FileFeed, InstrumentError, Instruments, Merge, Now, merge};
-use crate::orders::journal::FileJournal;
-use crate::orders::{AgentName, Books, Entry, IntentKey, OrderId, Record};
-use crate::plugin::{DataNeeds, Plugin, Sandbox, Services, Session, Setting, SettingValue, Strategy};
+use crate::orders::journal::{FileJournal, JournalSummary};
+use crate::orders::{AgentName, Books, Digest, Entry, IntentState, OrderId};
+use crate::plugin::{DataNeeds, Plugin, Sandbox, Services, Session, Setting, Strategy, Terms};
 use crate::resilience::{
-    CheckpointStore, Classified, DeadLetter, DeadLetterStore, Failure, Gate, LetterStatus, Loaded, Opened,
-    Phase, RealDisk, SharedGate,
+    CheckpointStore, Classified, DeadLetter, DeadLetterStore, Failure, Gate, Loaded, Opened, Phase, RealDisk,
+    SharedGate,
 };
-use crate::venue::Dialect;
+use crate::venue::feed::PriceSource;
 use crate::venue::http::{HttpDialect, HttpVenue};
-use rust_decimal::Decimal;
-use std::collections::BTreeMap;
+use crate::venue::purpleflea::{PurpleFleaDialect, PurpleFleaVenue};
+use crate::venue::{Dialect, Readiness, Venue};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,20 +29,31 @@ use std::time::Duration;
 pub(super) struct BuiltVenue {
     pub name: String,
     pub dialect: Arc<dyn Dialect>,
-    pub venue: Arc<HttpVenue>,
+    pub venue: Arc<dyn Venue>,
+    pub prices: Arc<dyn PriceSource>,
     pub gate: SharedGate,
     pub updates_poll: Duration,
+    pub updates_silence_max: Duration,
 }
 
-pub(super) fn load_plugins(config: &Config, sandbox: &Sandbox) -> Result<Vec<Plugin>, StartError> {
-    (config.agent.iter())
-        .map(|agent| {
-            let limits = agent.sandbox.as_ref().unwrap_or(&config.sandbox);
-            sandbox
-                .load_file(&agent.component, agent.sha256, limits)
-                .map_err(|source| StartError::Plugin { agent: agent.name.clone(), source })
-        })
-        .collect()
+/// Where real money may be at stake, an operator says which component it is, so that a file that is replaced does
+/// not trade.
+pub(crate) fn check_pin(
+    config: &Config,
+    agent: &AgentConfig,
+    pin: Option<Digest>,
+    digest: impl FnOnce() -> Digest,
+) -> Result<(), Box<Unpinned>> {
+    match (config.venue.get(&agent.venue).and_then(VenueConfig::remote_host), pin) {
+        (Some(host), None) => Err(Box::new(Unpinned {
+            agent: agent.name.clone(),
+            venue: agent.venue.clone(),
+            host,
+            component: agent.component.clone(),
+            digest: digest(),
+        })),
+        _ => Ok(()),
+    }
 }
 
 /// The client that shows recorded data to a paper venue, when the configuration asks for one.
@@ -61,29 +78,78 @@ pub(super) struct Recorded {
     pub bytes_total: Option<u64>,
 }
 
-/// Shows every strategy its settings on a throw-away instance, so that one that refuses them does so before
-/// anything is written.
-pub(super) fn check_strategies(config: &Config, plugins: &[Plugin], now: Now) -> Result<(), StartError> {
-    for (agent, plugin) in config.agent.iter().zip(plugins) {
-        let instruments = traded(config, agent)?;
-        check_needs(&plugin.metadata().needs, instruments.len())
-            .map_err(|reason| StartError::Needs { agent: agent.name.clone(), reason })?;
-        let session = Session {
-            run_id: config.seed,
-            seed: config.seed,
-            now: now.wall,
-            next_order_id: OrderId(1),
-            instruments: instruments.clone(),
-            settings: settings(agent)?,
-            live: true,
-        };
-        let books = Books::new(agent.cash, instruments.len());
-        let mut services = Box::new(Services::new(books, Arc::new(instruments), config.seed));
-        plugin
-            .instantiate()
-            .and_then(|mut strategy| strategy.init(&session, &mut services))
-            .map_err(|source| RecoverError::Strategy { agent: agent.name.clone(), source })?;
+/// Loads a component as an agent has it: with the agent's limits and grants, and a digest that it must have. The one
+/// way in, at a start and at a swap.
+pub(super) fn load_component(
+    config: &Config,
+    agent: &AgentConfig,
+    sandbox: &Sandbox,
+    file: &Path,
+    pin: Option<Digest>,
+) -> Result<Plugin, ComponentError> {
+    let terms = Terms { pin, ..config.terms(agent) };
+    let bytes = Sandbox::read(file, &terms.limits)?;
+    // Of a file that is too large, which is refused for that, not all has been read.
+    if bytes.len() as u64 <= terms.limits.component_bytes_max {
+        check_pin(config, agent, pin, || Digest::of(&bytes))?;
     }
+    Ok(sandbox.admit(&bytes, &file.display().to_string(), &terms)?)
+}
+
+/// Holds settings against the schema of the component that is to run with them.
+pub(super) fn check_settings(
+    agent: &AgentConfig,
+    plugin: &Plugin,
+    settings: &[Setting],
+) -> Result<(), StartError> {
+    plugin
+        .check_settings(settings)
+        .map_err(|source| StartError::Settings { agent: agent.name.clone(), source })
+}
+
+/// Shows every component that the configuration names its settings.
+pub(super) fn check_strategies(
+    config: &Config,
+    configured: &[Configured],
+    now: Now,
+) -> Result<(), StartError> {
+    for (agent, plugin) in config.agent.iter().zip(configured) {
+        if let Ok(plugin) = plugin {
+            check_strategy(config, agent, plugin, settings(agent)?, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows a strategy its settings on a throw-away instance, so that one that refuses them does so before anything is
+/// written or changed.
+pub(super) fn check_strategy(
+    config: &Config,
+    agent: &AgentConfig,
+    plugin: &Plugin,
+    settings: Vec<Setting>,
+    now: Now,
+) -> Result<(), StartError> {
+    let instruments = traded(config, agent)?;
+    check_needs(&plugin.metadata().needs, instruments.len())
+        .map_err(|reason| StartError::Needs { agent: agent.name.clone(), reason })?;
+    check_settings(agent, plugin, &settings)?;
+    let session = Session {
+        run_id: config.seed,
+        seed: config.seed,
+        now: now.wall,
+        next_order_id: OrderId(1),
+        instruments: instruments.clone(),
+        settings,
+        live: true,
+    };
+    let books = Books::new(agent.cash, instruments.len());
+    let services = Services::new(books, Arc::new(instruments), config.seed);
+    let mut services = Box::new(services.with_limits(agent.limits.services));
+    plugin
+        .instantiate()
+        .and_then(|mut strategy| strategy.init(&session, &mut services))
+        .map_err(|source| RecoverError::Strategy { agent: agent.name.clone(), source })?;
     Ok(())
 }
 
@@ -94,13 +160,7 @@ fn check_needs(needs: &DataNeeds, instruments: usize) -> Result<(), String> {
     if !u32::try_from(instruments).is_ok_and(|count| (min..=max).contains(&count)) {
         return Err(format!("trades {min} to {max} instruments, the configuration gives it {instruments}"));
     }
-    if needs.bar_seconds.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "asks for bars of {:?} seconds, which this host does not build; let it build them from ticks",
-        needs.bar_seconds
-    ))
+    Ok(())
 }
 
 /// The instruments of an agent, in its own order.
@@ -127,29 +187,91 @@ pub(super) fn open_feed(config: &Config, instruments: &Instruments) -> Result<Op
 pub(super) fn build_venues(
     config: &Config,
     instruments: &Instruments,
+    clock: SystemClock,
 ) -> Result<Vec<BuiltVenue>, StartError> {
     let instruments = Arc::new(instruments.clone());
-    let mut venues = Vec::new();
-    for (name, venue) in &config.venue {
-        let VenueConfig::Http { gate, updates_poll_ms, .. } = venue;
-        let http = venue.http(name);
-        venues.push(BuiltVenue {
-            name: name.clone(),
-            dialect: Arc::new(HttpDialect::new(http.profile())),
-            venue: Arc::new(HttpVenue::new(&http, Arc::clone(&instruments))?),
-            gate: SharedGate::new(Gate::new(**gate, config.seed)),
-            updates_poll: Duration::from_millis((*updates_poll_ms).max(1)),
-        });
-    }
-    Ok(venues)
+    (config.venue.iter())
+        .map(|(name, venue)| build_venue(name, venue, &instruments, config.seed, clock))
+        .collect()
 }
 
-/// The agent's newest good checkpoint, and how many bad ones were set aside.
+fn build_venue(
+    name: &str,
+    config: &VenueConfig,
+    instruments: &Arc<Instruments>,
+    seed: u64,
+    clock: SystemClock,
+) -> Result<BuiltVenue, StartError> {
+    let instruments = Arc::clone(instruments);
+    match config {
+        VenueConfig::Http { gate, updates_poll_ms, updates_silence_ms_max, .. } => {
+            let updates = (*updates_poll_ms, *updates_silence_ms_max);
+            let http = config.http(name);
+            let dialect = Arc::new(HttpDialect::new(http.profile()));
+            let venue = Arc::new(HttpVenue::new(&http, instruments)?);
+            Ok(BuiltVenue::new(name, dialect, venue, Gate::new(**gate, seed), updates))
+        }
+        VenueConfig::PurpleFlea(flea) => {
+            let dialect = Arc::new(PurpleFleaDialect::new(flea.profile(name), flea.leverage));
+            let clock = Arc::new(move || clock.now().wall);
+            let venue = Arc::new(PurpleFleaVenue::new(name, flea, instruments, clock)?);
+            // There are no updates to miss: orders are asked about, and the core counts how long in vain.
+            let updates = (flea.updates_poll_ms, u64::MAX);
+            Ok(BuiltVenue::new(name, dialect, venue, Gate::new(*flea.gate, seed), updates))
+        }
+    }
+}
+
+impl BuiltVenue {
+    fn new(
+        name: &str,
+        dialect: Arc<dyn Dialect>,
+        venue: Arc<impl Venue + PriceSource + 'static>,
+        gate: Gate,
+        (updates_poll_ms, updates_silence_ms_max): (u64, u64),
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            dialect,
+            prices: Arc::clone(&venue) as Arc<dyn PriceSource>,
+            venue,
+            gate: SharedGate::new(gate),
+            updates_poll: Duration::from_millis(updates_poll_ms.max(1)),
+            updates_silence_max: Duration::from_millis(updates_silence_ms_max),
+        }
+    }
+}
+
+/// Asks every venue that agents trade on whether their account can trade. One that does not answer now is
+/// only warned about: it may answer in a minute, and a host that does not start watches no positions. Until it
+/// does, orders fail one by one, as they would had it gone away later.
+pub(super) async fn check_accounts(config: &Config, venues: &[BuiltVenue]) -> Result<(), StartError> {
+    for built in venues.iter().filter(|built| config.agent.iter().any(|agent| agent.venue == built.name)) {
+        match built.venue.readiness().await {
+            Ok(Readiness::Ready) => {}
+            Ok(Readiness::Refused(reason)) => {
+                return Err(StartError::NotTradeable { venue: built.name.clone(), reason });
+            }
+            Err(failure) => tracing::warn!(venue = %built.name, class = %failure.class, code = %failure.code,
+                "cannot check the account: {failure}"),
+        }
+    }
+    Ok(())
+}
+
+/// What the checkpoints remember of an agent.
+pub(super) struct Remembered {
+    /// The newest one that verifies, and the last record of the journal in it.
+    pub state: Option<(State, u64)>,
+    /// How many do not.
+    pub bad: usize,
+}
+
+/// The agent's newest good checkpoint, and where the next one goes.
 pub(super) fn load_state(
     config: &Config,
     agent: &AgentConfig,
-    plugin: &Plugin,
-) -> Result<(Option<State>, AgentStore, usize), StartError> {
+) -> Result<(Remembered, AgentStore), StartError> {
     let dir = config.data_dir.join("checkpoints").join(agent.name.as_str());
     let (checkpoints, loaded) =
         CheckpointStore::open(&dir, agent.name.as_str(), config.checkpoints.clone(), Arc::new(RealDisk))?;
@@ -158,7 +280,8 @@ pub(super) fn load_state(
         // Bad ones that an earlier start has set aside count too: this is no first run.
         Loaded::AllBad { set_aside } => (None, set_aside.len().max(1)),
         Loaded::Checkpoint { checkpoint, set_aside } => {
-            (Some(State::decode(&agent.name, &checkpoint.payload)?), set_aside.len())
+            let state = State::decode(&agent.name, &checkpoint.payload)?;
+            (Some((state, checkpoint.header.point.journal_seq)), set_aside.len())
         }
     };
     if bad > 0 {
@@ -166,9 +289,9 @@ pub(super) fn load_state(
             "{bad} damaged checkpoints were set aside in {}", dir.display());
     }
     // A raised incarnation starts anew on purpose; the old state stays on the disk.
-    let state = state.filter(|state| state.incarnation >= agent.incarnation);
-    let store = AgentStore { incarnation: agent.incarnation, plugin: plugin.digest(), checkpoints };
-    Ok((state, store, bad))
+    let state = state.filter(|(state, _)| state.incarnation >= agent.incarnation);
+    let store = AgentStore { incarnation: agent.incarnation, checkpoints, first_seq: 0 };
+    Ok((Remembered { state, bad }, store))
 }
 
 /// What the journal holds of one agent.
@@ -180,32 +303,45 @@ pub(super) struct Story {
     pub incarnation: Option<u32>,
     /// Number of its last record in the configured incarnation.
     pub last_number: u64,
+    /// The journal's number of that record.
+    pub last_seq: u64,
+    /// What it has run.
+    pub succession: Succession,
 }
 
-pub(super) type Stories = BTreeMap<AgentName, Story>;
+/// The journal and what it holds.
+pub(super) struct OpenedJournal {
+    pub journal: FileJournal,
+    pub summary: JournalSummary,
+    /// By configured agent.
+    pub stories: BTreeMap<AgentName, Story>,
+    /// The first record of every agent, whether it is configured or not.
+    pub first_seqs: BTreeMap<AgentName, u64>,
+    /// Every component that a record names, of any agent.
+    pub components: BTreeSet<Digest>,
+}
 
 /// Opens the journal and keeps, per agent, the records that its checkpoint does not contain.
-pub(super) fn open_journal(
-    config: &Config,
-    states: &[(Option<State>, usize)],
-) -> Result<(FileJournal, Stories), StartError> {
+pub(super) fn open_journal(config: &Config, remembered: &[Remembered]) -> Result<OpenedJournal, StartError> {
     let mut known: BTreeMap<&AgentName, (u32, u64)> = BTreeMap::new();
-    for (agent, (state, _)) in config.agent.iter().zip(states) {
-        known.insert(&agent.name, (agent.incarnation, state.as_ref().map_or(0, |state| state.number)));
+    for (agent, Remembered { state, .. }) in config.agent.iter().zip(remembered) {
+        known.insert(&agent.name, (agent.incarnation, state.as_ref().map_or(0, |(state, _)| state.number)));
     }
-    let mut stories = Stories::new();
+    let mut stories = BTreeMap::<AgentName, Story>::new();
+    let (mut first_seqs, mut components) = (BTreeMap::new(), BTreeSet::new());
     let dir = config.data_dir.join("journal");
     let opened = FileJournal::open(&dir, config.journal.clone(), Arc::new(RealDisk), &mut |seq, payload| {
         let entry = Entry::decode(seq, payload)
             .map_err(|error| Failure::new(error.class(), error.code(), Phase::Done, error.to_string()))?;
+        first_seqs.entry(entry.agent.clone()).or_insert(seq);
+        components.extend(components_of(&entry.record));
         let Some((incarnation, number)) = known.get(&entry.agent).copied() else { return Ok(()) };
         let story = stories.entry(entry.agent.clone()).or_default();
-        if let Record::Started { incarnation: started, .. } = &entry.record {
-            story.incarnation = Some(*started);
-        }
+        story.incarnation = Some(entry.incarnation);
         // Records of an incarnation that an operator has closed are history.
-        if story.incarnation.is_none_or(|started| started >= incarnation) {
-            story.last_number = entry.number;
+        if entry.incarnation >= incarnation {
+            story.succession.take(&entry.record);
+            (story.last_number, story.last_seq) = (entry.number, seq);
             if entry.number > number {
                 story.entries.push(entry);
             }
@@ -222,71 +358,80 @@ pub(super) fn open_journal(
             torn.seq
         );
     }
-    Ok((journal, stories))
+    Ok(OpenedJournal { journal, summary, stories, first_seqs, components })
 }
 
 /// Whether what the disk remembers of an agent can be continued: neither a lost journal nor lost
 /// checkpoints are ever taken for a first run.
 pub(super) fn check_story(
     agent: &AgentConfig,
-    state: Option<&State>,
-    bad: usize,
+    remembered: &Remembered,
     story: &Story,
+    journal: &JournalSummary,
 ) -> Result<(), StartError> {
-    let raised = story.incarnation.is_some_and(|last| last < agent.incarnation);
-    let from_the_start = story.entries.first().is_some_and(|entry| entry.number == 1);
-    if state.is_none() && bad > 0 && !raised && !from_the_start {
-        return Err(StartError::NoState { agent: agent.name.clone(), count: bad });
+    let name = || agent.name.clone();
+    let Some((state, journal_seq)) = &remembered.state else {
+        let raised = story.incarnation.is_some_and(|last| last < agent.incarnation);
+        let from_the_start = story.entries.first().is_some_and(|entry| entry.number == 1);
+        let ran_before = remembered.bad > 0 || !story.entries.is_empty();
+        return if ran_before && !raised && !from_the_start {
+            Err(StartError::NoState { agent: name(), count: remembered.bad, start: journal.first_seq })
+        } else {
+            Ok(())
+        };
+    };
+    if journal.first_seq > *journal_seq {
+        let (needed, start) = (*journal_seq, journal.first_seq);
+        return Err(StartError::JournalStart { agent: name(), needed, start });
     }
-    match state {
-        Some(state) if story.last_number < state.number => Err(StartError::JournalBehind {
-            agent: agent.name.clone(),
-            checkpoint: state.number,
-            journal: story.last_number,
-        }),
-        _ => Ok(()),
+    if story.last_number < state.number || story.last_seq < *journal_seq {
+        let (checkpoint, last) = (*journal_seq, journal.next_seq.saturating_sub(1));
+        return Err(StartError::JournalBehind { agent: name(), checkpoint, journal: last });
     }
+    Ok(())
 }
 
 pub(super) fn open_letters(config: &Config) -> Result<DeadLetterStore, StartError> {
     let dir = config.data_dir.join("dead-letters");
     let (letters, opened) = DeadLetterStore::open(&dir, config.dead_letters.clone(), Arc::new(RealDisk))?;
-    match opened {
-        Opened::Clean => {}
-        Opened::Damaged { letters } => tracing::error!(
-            class = "state",
-            code = "dead_letters_damaged",
-            "{} dead letters were damaged and set aside; those of intents come back from the journal",
-            letters.len()
-        ),
-        Opened::Rebuilt { set_aside } => tracing::error!(
+    if let Opened::Rebuilt { set_aside, reason, kept, unreadable } = opened {
+        tracing::error!(
             class = "state",
             code = "dead_letters_rebuilt",
-            "the dead-letter database was damaged; it was set aside as {} and is rebuilt from the journal",
+            "the dead-letter database is damaged: {reason}; it was set aside as {}, a new one begins with the {kept} \
+             letters that can be read, and those of intents come back from the journal",
             set_aside.display()
-        ),
+        );
+        if !unreadable.is_empty() {
+            tracing::error!(
+                class = "state",
+                code = "dead_letter_damaged",
+                "dead letters that could not be read: {}",
+                unreadable.join(", ")
+            );
+        }
     }
     Ok(letters)
 }
 
 /// What an operator has decided about letters while the host was stopped, per agent.
 pub(super) fn decided_letters(letters: &DeadLetterStore) -> Result<Vec<(String, Operator)>, StartError> {
-    let decided = |letter: DeadLetter| {
-        let key: IntentKey = letter.id.as_str().parse().ok()?;
-        let order = match letter.status {
-            LetterStatus::Dead => return None,
-            LetterStatus::Requeued => Operator::Replay { key, replay: letter.replay },
-            LetterStatus::Resolved { note, .. } => Operator::Resolve { key, note },
-        };
-        Some((letter.agent, order))
-    };
+    let decided = |letter: DeadLetter| Some((letter.agent.clone(), word_about(&letter)?));
     Ok(letters.list(None, usize::MAX)?.into_iter().filter_map(decided).collect())
+}
+
+/// Whether the agent has to hear of an order. That a letter was closed is news only while the agent has not
+/// closed it itself, which it may have forgotten since.
+pub(super) fn is_news(core: &Core, order: &Operator) -> bool {
+    let Operator::Resolve { key, .. } = order else { return true };
+    let state = core.ledger().intent(key).map(|intent| &intent.state);
+    state.is_some_and(|state| !state.is_terminal() || matches!(state, IntentState::DeadLettered { .. }))
 }
 
 pub(super) fn recover(
     config: &Config,
     agent: &AgentConfig,
-    plugin: &Plugin,
+    runs: &Chosen,
     venue: &BuiltVenue,
     state: Option<State>,
     entries: &[Entry],
@@ -296,22 +441,26 @@ pub(super) fn recover(
     let core = CoreConfig {
         name: agent.name.clone(),
         incarnation: agent.incarnation,
-        plugin: plugin.digest(),
+        plugin: runs.plugin.digest(),
+        configured: runs.configured,
         instruments: Arc::new(traded(config, agent)?),
-        settings: settings(agent)?,
+        settings: runs.settings.clone(),
         cash: agent.cash,
         seed: config.seed,
         run_id: config.seed,
         live: true,
+        record_inputs: true,
         time: if recorded { TimeSource::Data } else { TimeSource::Wall },
         risk: agent.risk.clone(),
         retry: agent.retry,
         degradation: agent.degradation,
         limits: agent.limits.clone(),
         on_halt: agent.on_halt,
+        supervision: agent.supervision,
         on_stop: agent.on_stop,
     };
-    let strategy = plugin
+    let strategy = runs
+        .plugin
         .instantiate()
         .map_err(|source| RecoverError::Strategy { agent: agent.name.clone(), source })?;
     let check = if recorded { config.market.clone().recorded() } else { config.market.clone() };
@@ -324,36 +473,15 @@ pub(super) fn recover(
     Ok(Core::recover(core, parts, state, entries, now)?)
 }
 
-/// TOML values as the strategy gets them: a float is given as it is, exact decimals are given as text.
-pub(super) fn settings(agent: &AgentConfig) -> Result<Vec<Setting>, StartError> {
-    let wrong = |key: &str, reason: &str| StartError::Setting {
-        agent: agent.name.clone(),
-        key: key.to_owned(),
-        reason: reason.to_owned(),
-    };
-    (agent.settings.iter())
-        .map(|(key, value)| {
-            let value = match value {
-                toml::Value::Boolean(value) => SettingValue::Boolean(*value),
-                toml::Value::Integer(value) => SettingValue::Integer(*value),
-                toml::Value::Float(value) if value.is_finite() => SettingValue::Real(*value),
-                toml::Value::Float(_) => return Err(wrong(key, "expected a finite number")),
-                toml::Value::String(text) => match text.strip_prefix("decimal:") {
-                    Some(digits) => SettingValue::Exact(digits.parse::<Decimal>().map_err(|_| {
-                        wrong(key, "expected digits after \"decimal:\", such as \"decimal:0.25\"")
-                    })?),
-                    None => SettingValue::Text(text.clone()),
-                },
-                _ => return Err(wrong(key, "expected true or false, a number or a text")),
-            };
-            Ok(Setting { key: key.clone(), value })
-        })
-        .collect()
+/// The settings that the configuration gives an agent.
+pub(crate) fn settings(agent: &AgentConfig) -> Result<Vec<Setting>, StartError> {
+    from_toml(&agent.settings).map_err(|source| StartError::Setting { agent: agent.name.clone(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::orders::{Mode, Record};
 
     #[test]
     fn a_strategy_is_refused_when_it_cannot_be_given_what_it_needs() {
@@ -363,6 +491,44 @@ mod tests {
         assert!(check_needs(&needs, 1).unwrap_err().contains("2 to 3 instruments"));
         assert!(check_needs(&needs, 4).is_err());
         let bars = DataNeeds { bar_seconds: vec![60], ..needs };
-        assert!(check_needs(&bars, 2).unwrap_err().contains("bars of [60] seconds"));
+        assert_eq!(check_needs(&bars, 2), Ok(()));
+    }
+
+    fn agent() -> AgentConfig {
+        let text = "name = \"ema\"\ncomponent = \"x\"\nvenue = \"v\"\ninstruments = [\"A\"]\ncash = \"1\"";
+        toml::from_str(text).unwrap()
+    }
+
+    fn journal(first_seq: u64) -> JournalSummary {
+        JournalSummary { segments: 1, first_seq, next_seq: 100, torn: None, mark_damaged: false }
+    }
+
+    fn entry(incarnation: u32, number: u64) -> Entry {
+        let cause = crate::resilience::ModeCause::Operator;
+        let record = Record::ModeChanged { from: Mode::Full, to: Mode::ReadOnly, cause };
+        Entry { agent: agent().name, incarnation, number, at: crate::market::UnixNanos(0), record }
+    }
+
+    fn story(incarnation: u32, entries: Vec<Entry>) -> Story {
+        let last_number = entries.last().map_or(0, |entry| entry.number);
+        Story { entries, incarnation: Some(incarnation), last_number, last_seq: 99, ..Story::default() }
+    }
+
+    #[test]
+    fn a_compacted_journal_without_a_checkpoint_is_no_first_run() {
+        let nothing = || Remembered { state: None, bad: 0 };
+        let left = || story(1, vec![entry(1, 50), entry(1, 51)]);
+        for bad in [0, 2] {
+            let remembered = Remembered { state: None, bad };
+            let refused = check_story(&agent(), &remembered, &left(), &journal(40)).unwrap_err();
+            assert!(matches!(refused, StartError::NoState { start: 40, .. }), "{refused}");
+            assert!(refused.to_string().contains("raise its incarnation"), "{refused}");
+        }
+        // From the first record on everything can be rebuilt, and a new agent has no records at all.
+        check_story(&agent(), &nothing(), &story(1, vec![entry(1, 1)]), &journal(1)).unwrap();
+        check_story(&agent(), &nothing(), &Story::default(), &journal(40)).unwrap();
+        // The operator has followed the advice.
+        let raised = AgentConfig { incarnation: 2, ..agent() };
+        check_story(&raised, &nothing(), &story(1, Vec::new()), &journal(40)).unwrap();
     }
 }

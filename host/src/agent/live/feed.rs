@@ -98,8 +98,9 @@ pub(super) struct Publisher {
 }
 
 impl FeedRunner {
-    /// Replays recorded samples. Instruments of the samples are numbers of the configuration.
+    /// Replays recorded samples, once the agents' books have been held against their venues. Instruments of the samples are numbers of the configuration.
     pub fn replay(&self, mut samples: Merge<FileFeed>, speed: Speed) {
+        self.pace.wait_ready();
         let mut first: Option<(UnixNanos, MonoNanos)> = None;
         while let Some(sample) = samples.next() {
             if self.progress.is_stopping() || self.pace.all_stopped() {
@@ -136,6 +137,7 @@ impl FeedRunner {
 
     /// Takes a venue's prices as they come, until told to stop.
     pub fn live(&self, mut feed: PriceFeed) {
+        self.pace.wait_ready();
         while !self.progress.is_stopping() && !self.pace.all_stopped() {
             let next = async {
                 tokio::select! {

@@ -1,39 +1,40 @@
 //! A host: everything that a configuration names, put together, started, and stopped in order.
 
 use super::build::{
-    BuiltVenue, Recorded, build_venues, check_story, check_strategies, decided_letters, load_plugins,
-    load_state, open_feed, open_journal, open_letters, open_publisher, recover,
+    BuiltVenue, OpenedJournal, Recorded, build_venues, check_accounts, check_story, check_strategies,
+    decided_letters, is_news, load_state, open_feed, open_journal, open_letters, open_publisher, recover,
 };
 use super::clock::SystemClock;
+use super::compaction::{Compactor, journal_holds};
+use super::components::ComponentStore;
+use super::control::{Controlled, HostControl, Shared};
+use super::deployment::{choose, load_configured};
+use super::durable::Durable;
 use super::error::{StartError, system};
 use super::feed::{FeedProgress, FeedRunner, Publisher, Route};
-use super::link::Link;
+use super::letters::refill;
+use super::link::{Link, Member};
+use super::orders::StartOrder;
 use super::pace::Pace;
 use super::report::AgentReport;
-use super::runner::{AgentHandle, Runner};
+use super::runner::{AgentHandle, Queues, Runner, open_queues};
 use super::store::Store;
-use crate::agent::core::{Core, Event, Operator};
+use super::swaps::{Running, Swaps};
+use super::watcher::Watcher;
+use crate::agent::core::{Core, Event, LastRun, Operator};
 use crate::config::{Config, FeedConfig};
-use crate::market::{InstrumentId, Instruments};
+use crate::market::{InstrumentId, Instruments, UnixNanos};
+use crate::orders::Mode;
 use crate::orders::journal::{FileJournal, Journal};
-use crate::orders::{AgentName, Mode};
-use crate::plugin::{Sandbox, SandboxConfig};
-use crate::resilience::{Classified, DirLock, GateStats};
-use crate::venue::Venue;
+use crate::plugin::Sandbox;
+use crate::resilience::{Classified, DirLock, GateStats, LetterAlert, LetterAlertConfig, RealDisk};
 use crate::venue::feed::{PriceFeed, PriceFeedConfig};
 use crate::venue::http::HttpVenue;
-use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// Samples that may wait for one agent; a feed that is faster waits too.
-const SAMPLES_QUEUED_MAX: usize = 1_024;
-
-/// The receiving ends of an agent's queues: samples and answers.
-type Queues = (Receiver<Event>, Receiver<Event>);
 
 /// What a whole run has done.
 #[derive(Debug)]
@@ -46,18 +47,23 @@ pub struct RunReport {
     pub samples: u64,
     /// Open dead letters at the end.
     pub dead_letters: u64,
+    /// Alerts about dead letters, oldest first.
+    pub letter_alerts: Vec<(UnixNanos, LetterAlert)>,
     /// What went wrong with the host itself, in words; an agent's own troubles are in its report.
     pub broken: Vec<String>,
 }
 
 impl RunReport {
-    /// Whether everything went as it should: nothing broke, no strategy was halted, nothing was left behind.
+    /// Whether everything went as it should: nothing broke, no strategy failed, nothing was left behind.
     pub fn is_orderly(&self) -> bool {
-        const GRAVE: [&str; 3] = ["journal_failed", "flatten_failed", "stopped_with_open_intents"];
+        const GRAVE: [&str; 4] =
+            ["journal_failed", "flatten_failed", "flatten_in_doubt", "stopped_with_open_intents"];
         let grave =
             |agent: &AgentReport| agent.alerts.iter().any(|(_, alert)| GRAVE.contains(&alert.code.as_str()));
         self.broken.is_empty()
-            && !self.agents.iter().any(|agent| agent.halted || agent.mode == Mode::Shutdown || grave(agent))
+            && !self.agents.iter().any(|agent| {
+                agent.halted || agent.stats.strikes > 0 || agent.mode == Mode::Shutdown || grave(agent)
+            })
     }
 }
 
@@ -87,6 +93,11 @@ pub struct Host {
     threads: Vec<JoinHandle<()>>,
     reports: Vec<Arc<Mutex<AgentReport>>>,
     handles: Vec<AgentHandle>,
+    /// What an operator sees of the agents, once they run.
+    controlled: Arc<[Controlled]>,
+    swaps: Arc<Swaps>,
+    watcher: Option<Watcher>,
+    letter_alerts: LetterAlertConfig,
     pace: Arc<Pace>,
     progress: Arc<FeedProgress>,
     feed: Option<JoinHandle<()>>,
@@ -98,12 +109,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts everything that the configuration names. Agents in `release` are freed of a latched shutdown
-    /// before they do anything else.
+    /// Starts everything that the configuration names. What an operator `orders` reaches each agent before
+    /// everything else.
     ///
     /// # Errors
     /// When anything is missing, damaged or does not belong together; see [`StartError`].
-    pub fn start(config: &Config, release: &[AgentName]) -> Result<Self, StartError> {
+    pub fn start(config: &Config, orders: &[StartOrder]) -> Result<Self, StartError> {
         let clock = SystemClock::start();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -112,45 +123,104 @@ impl Host {
             .map_err(|error| system("start the network runtime", &error))?;
         // Everything that can be wrong without touching state comes first.
         let instruments = Instruments::new(config.instrument.clone())?;
-        let sandbox = Sandbox::new(SandboxConfig::default())?;
-        let plugins = load_plugins(config, &sandbox)?;
+        let sandbox = Sandbox::new(config.sandbox_config())?;
+        let configured = load_configured(config, &sandbox)?;
         let samples = open_feed(config, &instruments)?;
-        let venues = build_venues(config, &instruments)?;
-        check_strategies(config, &plugins, clock.now())?;
+        let venues = build_venues(config, &instruments, clock)?;
+        check_strategies(config, &configured, clock.now())?;
         let publisher = open_publisher(config, &instruments)?;
-        if let Some(unknown) =
-            release.iter().find(|name| config.agent.iter().all(|agent| agent.name != **name))
-        {
-            return Err(StartError::NoSuchAgent(unknown.clone()));
+        let unknown = |order: &&StartOrder| config.agent.iter().all(|agent| agent.name != order.agent);
+        if let Some(StartOrder { agent, order }) = orders.iter().find(unknown) {
+            return Err(StartError::NoSuchAgent { flag: order.flag(), agent: agent.clone() });
         }
+        runtime.block_on(check_accounts(config, &venues))?;
 
         std::fs::create_dir_all(&config.data_dir)
             .map_err(|error| system(&format!("create {}", config.data_dir.display()), &error))?;
         // Held before anything below is touched: opening already tidies up.
         let lock = DirLock::acquire(&config.data_dir)?;
-        let mut states = Vec::new();
+        sandbox.keep_compiled();
+        let mut remembered = Vec::new();
         let mut stores = Vec::new();
-        for (agent, plugin) in config.agent.iter().zip(&plugins) {
-            let (state, store, bad) = load_state(config, agent, plugin)?;
-            states.push((state, bad));
+        for agent in &config.agent {
+            let (state, store) = load_state(config, agent)?;
+            remembered.push(state);
             stores.push(store);
         }
-        let (journal, mut stories) = open_journal(config, &states)?;
+        let OpenedJournal { journal, summary, mut stories, first_seqs, mut components } =
+            open_journal(config, &remembered)?;
+        let journal = Arc::new(journal);
+        for (agent, store) in config.agent.iter().zip(&mut stores) {
+            store.first_seq = first_seqs.get(&agent.name).copied().unwrap_or(summary.next_seq);
+        }
+        let kept = ComponentStore::new(&config.data_dir, Arc::new(RealDisk));
+        let mut chosen = Vec::new();
+        for ((agent, configured), remembered) in config.agent.iter().zip(configured).zip(&remembered) {
+            let story = stories.entry(agent.name.clone()).or_default();
+            let last = LastRun::of(remembered.state.as_ref().map(|(state, _)| state), &story.entries);
+            let ran = (last.as_ref(), &story.succession);
+            let runs = choose(config, agent, &sandbox, &kept, configured, ran)?;
+            components.extend(last.iter().map(|last| last.plugin));
+            components.insert(runs.plugin.digest());
+            chosen.push(runs);
+        }
+        let left_out = (config.agent.iter().map(|agent| &agent.name))
+            .chain(&config.journal.retired_agents)
+            .cloned()
+            .collect();
+        let others = journal_holds(&config.data_dir, &first_seqs, &left_out, &RealDisk)?;
+        let compactor = Compactor::new(Arc::clone(&journal), &others);
         let letters = open_letters(config)?;
         let decided = decided_letters(&letters)?;
-        let store = Store::start(stores, Arc::new(letters), config.dead_letter_alerts.clone())
+        let alerts = config.dead_letter_alerts.clone();
+        let store = Store::start(stores, Arc::new(letters), alerts, compactor, clock)
             .map_err(|error| system("start the store", &error))?;
 
-        let pace = Arc::new(Pace::new(config.agent.len()));
+        let mut agents = Vec::new();
+        let mut durable = Vec::new();
+        for ((agent, runs), remembered) in config.agent.iter().zip(&chosen).zip(remembered) {
+            let story = stories.remove(&agent.name).unwrap_or_default();
+            check_story(agent, &remembered, &story, &summary)?;
+            let built = venues.iter().find(|venue| venue.name == agent.venue);
+            let Some(built) = built else { continue };
+            // An agent without records needs nothing of the journal that is there.
+            let seq =
+                if story.last_number == 0 { summary.next_seq.saturating_sub(1) } else { story.last_seq };
+            durable.push(Durable::starting(story.last_number, seq));
+            let state = remembered.state.map(|(state, _)| state);
+            agents.push(recover(config, agent, runs, built, state, &story.entries, clock.now())?);
+            // What runs can be brought back, whatever becomes of its file.
+            kept.keep(&runs.file, runs.plugin.digest(), runs.plugin.limits().component_bytes_max)?;
+        }
+        refill(store.letters(), &agents)?;
+        let (handles, receivers) = open_queues(agents.len());
+        let reports: Vec<_> =
+            agents.iter().map(|core| Arc::new(Mutex::new(AgentReport::new(core)))).collect();
+        let running = chosen.into_iter().zip(handles.iter().zip(&reports)).map(|(runs, (handle, report))| {
+            let (handle, report) = (handle.clone(), Arc::clone(report));
+            Running {
+                deployment: runs.deployment(),
+                previous: runs.previous,
+                plugin: runs.plugin,
+                handle,
+                report,
+            }
+        });
+        let swaps = Swaps::new(sandbox, config.clone(), kept, clock, components, running.collect());
+        swaps.prune();
         let mut host = Self {
             runtime,
-            journal: Arc::new(journal),
+            journal,
             store,
             links: Vec::new(),
             threads: Vec::new(),
-            reports: Vec::new(),
-            handles: Vec::new(),
-            pace,
+            reports,
+            handles,
+            controlled: Arc::new([]),
+            swaps: Arc::new(swaps),
+            watcher: None,
+            letter_alerts: config.dead_letter_alerts.clone(),
+            pace: Arc::new(Pace::new(config.agent.len())),
             progress: Arc::default(),
             feed: None,
             clock,
@@ -158,36 +228,23 @@ impl Host {
             broken: Vec::new(),
             _lock: lock,
         };
-        let mut agents = Vec::new();
-        for ((agent, plugin), (state, bad)) in config.agent.iter().zip(&plugins).zip(states) {
-            let story = stories.remove(&agent.name).unwrap_or_default();
-            check_story(agent, state.as_ref(), bad, &story)?;
-            let built = venues.iter().find(|venue| venue.name == agent.venue);
-            let Some(built) = built else { continue };
-            agents.push(recover(config, agent, plugin, built, state, &story.entries, clock.now())?);
-        }
-        let receivers = host.open_queues(agents.len());
         // The operator's word comes before everything else in an agent's queue.
-        for name in release {
-            host.tell(config, name.as_str(), Operator::Release);
+        for StartOrder { agent, order } in orders {
+            host.tell(config, agent.as_str(), (*order).into());
         }
         for (name, order) in decided {
+            let core = agents.iter().find(|core| core.config().name.as_str() == name);
+            if core.is_some_and(|core| !is_news(core, &order)) {
+                continue;
+            }
             host.tell(config, &name, order);
         }
+        let agents = agents.into_iter().zip(durable).collect();
         host.connect(config, &venues, agents, receivers, clock)?;
+        host.watcher =
+            Watcher::start(config, &host.swaps).map_err(|error| system("watch the components", &error))?;
         host.start_feed(config, &venues, samples, publisher, clock)?;
         Ok(host)
-    }
-
-    fn open_queues(&mut self, agents: usize) -> Vec<Queues> {
-        let mut receivers = Vec::new();
-        for _ in 0..agents {
-            let (samples, samples_in) = crossbeam_channel::bounded(SAMPLES_QUEUED_MAX);
-            let (answers, answers_in) = crossbeam_channel::unbounded();
-            self.handles.push(AgentHandle { samples, answers });
-            receivers.push((samples_in, answers_in));
-        }
-        receivers
     }
 
     fn tell(&self, config: &Config, agent: &str, order: Operator) {
@@ -204,12 +261,13 @@ impl Host {
         }
     }
 
-    /// Starts the agents' threads and the tasks of their venues.
+    /// Starts the agents' threads and the tasks of their venues. With each core comes its last durable record: its
+    /// own number, and the journal's.
     fn connect(
         &mut self,
         config: &Config,
         venues: &[BuiltVenue],
-        agents: Vec<Core>,
+        agents: Vec<(Core, Durable)>,
         receivers: Vec<Queues>,
         clock: SystemClock,
     ) -> Result<(), StartError> {
@@ -218,60 +276,105 @@ impl Host {
                 .filter(|i| config.agent.get(*i).is_some_and(|a| a.venue == built.name))
                 .collect();
             // The agent that has seen least decides where to begin; the others recognise what they know.
-            let cursor = on_venue.iter().filter_map(|i| agents.get(*i)).map(Core::cursor).min().unwrap_or(0);
+            let cursor = on_venue
+                .iter()
+                .filter_map(|i| agents.get(*i))
+                .map(|(core, _)| core.cursor())
+                .min()
+                .unwrap_or(0);
             let link = Arc::new(Link {
                 name: built.name.clone(),
-                venue: Arc::clone(&built.venue) as Arc<dyn Venue>,
+                venue: Arc::clone(&built.venue),
                 gate: built.gate.clone(),
                 clock,
-                agents: on_venue.iter().filter_map(|i| Some((*i, self.handles.get(*i)?.clone()))).collect(),
+                agents: on_venue.iter().filter_map(|i| self.member(config, built, *i)).collect(),
                 pace: Arc::clone(&self.pace),
                 cursor: AtomicU64::new(cursor),
-                reconciled: AtomicBool::new(true),
+                lost: AtomicBool::new(false),
+                reading: tokio::sync::Mutex::new(()),
                 updates_poll: built.updates_poll,
+                silence_max: built.updates_silence_max,
+                heard_at: AtomicU64::new(clock.now().mono.0),
+                unclaimed: Mutex::default(),
             });
-            // Before the first tick: what happened while the host was away. While the venue does not say,
-            // agents only observe; the link asks again.
-            if let Err(failure) = self.runtime.block_on(link.poll_updates()) {
-                tracing::warn!(venue = %built.name, class = %failure.class, code = %failure.code,
-                    "cannot reconcile yet, the agents only observe: {failure}");
-                link.hold_back();
-            }
             self.runtime.spawn(Arc::clone(&link).run());
             self.links.push(link);
         }
-        for (index, (core, (samples, answers))) in agents.into_iter().zip(receivers).enumerate() {
+        let mut controlled = Vec::new();
+        for (index, ((core, durable), queues)) in agents.into_iter().zip(receivers).enumerate() {
             let venue =
                 config.agent.get(index).and_then(|agent| venues.iter().find(|v| v.name == agent.venue));
-            let (Some(venue), Some(handle)) = (venue, self.handles.get(index)) else { continue };
-            let report = Arc::new(Mutex::new(AgentReport::new(&core)));
-            self.reports.push(Arc::clone(&report));
+            let link = venue.and_then(|venue| self.links.iter().find(|link| link.name == venue.name));
+            let (Some(venue), Some(link), Some((handle, report))) =
+                (venue, link, self.handles.get(index).zip(self.reports.get(index)))
+            else {
+                continue;
+            };
             let name = core.config().name.to_string();
+            let durable = Arc::new(Mutex::new(durable));
+            controlled.push(Controlled {
+                index,
+                name: core.config().name.clone(),
+                venue: venue.name.clone(),
+                instruments: Arc::clone(&core.config().instruments),
+                handle: handle.clone(),
+                report: Arc::clone(report),
+                durable: Arc::clone(&durable),
+            });
             let runner = Runner {
                 index,
                 core,
                 clock,
-                samples,
-                answers,
+                samples: queues.samples,
+                answers: queues.answers,
+                looks: queues.looks,
                 handle: handle.clone(),
                 journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
-                venue: Arc::clone(&venue.venue) as Arc<dyn Venue>,
+                venue: Arc::clone(&venue.venue),
                 gate: venue.gate.clone(),
+                link: Arc::clone(link),
                 runtime: self.runtime.handle().clone(),
                 store: self.store.handle(),
                 pace: Arc::clone(&self.pace),
-                report,
+                report: Arc::clone(report),
+                durable,
+                swaps: Arc::clone(&self.swaps),
                 journal_broken: false,
+                unwritten: Vec::new(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("agent {name}"))
-                // wasm may use up to half a mebibyte of it; the rest is the host's.
-                .stack_size(4 << 20)
+                .stack_size(config.engine.thread_stack_bytes())
                 .spawn(move || runner.run())
                 .map_err(|error| system("start an agent's thread", &error))?;
             self.threads.push(thread);
         }
+        self.controlled = controlled.into();
         Ok(())
+    }
+
+    /// An agent on a venue, with the instruments that no other agent trades on the same account.
+    fn member(&self, config: &Config, built: &BuiltVenue, index: usize) -> Option<Member> {
+        let (agent, handle) = (config.agent.get(index)?, self.handles.get(index)?.clone());
+        let shares = |symbol: &String| {
+            let others = config.agent.iter().enumerate().filter(|(other, _)| *other != index);
+            others
+                .into_iter()
+                .any(|(_, other)| other.venue == built.name && other.instruments.contains(symbol))
+        };
+        let mut compared = Vec::new();
+        for (own, symbol) in (0_u32..).map(InstrumentId).zip(&agent.instruments) {
+            if shares(symbol) {
+                tracing::warn!(agent = %agent.name, class = "state", code = "shared_instrument",
+                    "{symbol} is traded by several agents on the account of venue {}: their positions cannot be \
+                     held against it; give each agent a venue section with a key of its own", built.name);
+            } else if let Some(at_venue) =
+                config.instrument.iter().position(|instrument| instrument.symbol == *symbol)
+            {
+                compared.push((InstrumentId(u32::try_from(at_venue).ok()?), own));
+            }
+        }
+        Some(Member { index, handle, compared })
     }
 
     fn start_feed(
@@ -318,7 +421,7 @@ impl Host {
                 let Some(built) = built else { return Ok(()) };
                 let polling = PriceFeedConfig { interval_ms: *poll_ms };
                 let guard = self.runtime.enter();
-                let prices = PriceFeed::new(Arc::clone(&built.venue), polling);
+                let prices = PriceFeed::new(Arc::clone(&built.prices), polling);
                 drop(guard);
                 builder.spawn(move || {
                     runner.live(prices);
@@ -348,6 +451,21 @@ impl Host {
         Arc::clone(&self.progress)
     }
 
+    /// Lets an operator see and do things while the host runs.
+    pub fn control(&self) -> HostControl {
+        HostControl::new(Shared {
+            agents: Arc::clone(&self.controlled),
+            links: self.links.clone(),
+            journal: Arc::clone(&self.journal),
+            letters: Arc::clone(self.store.letters()),
+            letter_alerts: self.letter_alerts.clone(),
+            stop: self.stop_handle(),
+            pace: Arc::clone(&self.pace),
+            clock: self.clock,
+            swaps: Arc::clone(&self.swaps),
+        })
+    }
+
     /// Stops the host from another thread.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle { progress: Arc::clone(&self.progress), agents: self.handles.clone() }
@@ -359,12 +477,22 @@ impl Host {
     /// As [`Host::start`], without what the state on the disk could add.
     pub fn check(config: &Config) -> Result<(), StartError> {
         let instruments = Instruments::new(config.instrument.clone())?;
-        let sandbox = Sandbox::new(SandboxConfig::default())?;
-        let plugins = load_plugins(config, &sandbox)?;
+        let mut settings = config.sandbox_config();
+        // What is not there yet is not made for a look.
+        settings.cache = settings.cache.filter(|cache| cache.dir.is_dir());
+        let sandbox = Sandbox::new(settings)?;
+        let configured = load_configured(config, &sandbox)?;
+        for (agent, loaded) in config.agent.iter().zip(&configured) {
+            if let Err(source) = loaded {
+                tracing::warn!(agent = %agent.name, class = %source.class(), code = source.code(),
+                    "the watched component is not taken, and what ran last would go on: {source}");
+            }
+        }
         open_feed(config, &instruments)?;
-        build_venues(config, &instruments)?;
+        let clock = SystemClock::start();
+        build_venues(config, &instruments, clock)?;
         open_publisher(config, &instruments)?;
-        check_strategies(config, &plugins, SystemClock::start().now())
+        check_strategies(config, &configured, clock.now())
     }
 
     /// Size of the recorded data, for a progress bar; `None` for live data.
@@ -406,6 +534,7 @@ impl Host {
 
     /// Waits until the feed has ended and every agent has finished, then closes everything in order.
     pub fn join(mut self) -> RunReport {
+        self.watcher = None;
         for thread in self.threads.drain(..) {
             // A panic of an agent's thread is a bug of the host; its journal is intact, so the others go on.
             if thread.join().is_err() {
@@ -426,7 +555,7 @@ impl Host {
             .map(|link| (link.name.clone(), link.gate.stats(self.clock.now().mono)))
             .collect();
         let letters = Arc::clone(self.store.letters());
-        self.store.finish();
+        let letter_alerts = self.store.finish();
         let dead_letters = letters.counts().dead;
         if let Err(error) = self.journal.close() {
             tracing::error!(class = %error.class(), code = error.code(), "{error}");
@@ -437,7 +566,8 @@ impl Host {
             .map(|report| report.lock().unwrap_or_else(PoisonError::into_inner).clone())
             .collect();
         let broken = self.broken;
-        RunReport { agents, gates, samples: self.progress.samples(), dead_letters, broken }
+        let samples = self.progress.samples();
+        RunReport { agents, gates, samples, dead_letters, letter_alerts, broken }
     }
 }
 

@@ -19,6 +19,8 @@ struct Progress {
     taken: u64,
     /// Whether an order or a record of it is on its way.
     busy: bool,
+    /// Whether its books have been held against the venue, or an attempt at it has failed.
+    ready: bool,
     stopped: bool,
 }
 
@@ -39,6 +41,24 @@ impl Pace {
             progress.taken += taken;
             progress.busy = busy;
         });
+    }
+
+    /// The agent may be given its first sample.
+    pub fn ready(&self, agent: usize) {
+        self.change(agent, |progress| progress.ready = true);
+    }
+
+    /// Waits until every agent may be given its first sample, or has stopped.
+    pub fn wait_ready(&self) {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |agent: &Progress| !agent.ready && !agent.stopped;
+        drop(self.changed.wait_while(agents, |agents| agents.iter().any(waits)));
+    }
+
+    /// Whether every agent may be given its first sample, or has stopped.
+    pub fn is_ready(&self) -> bool {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().all(|agent| agent.ready || agent.stopped)
     }
 
     /// The agent takes no more events.
@@ -97,6 +117,16 @@ mod tests {
         assert!(!pace.all_stopped());
         pace.stop(0);
         assert!(pace.all_stopped());
+    }
+
+    #[test]
+    fn the_first_sample_waits_for_agents_that_have_not_stopped() {
+        let pace = Pace::new(2);
+        pace.stop(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| pace.ready(0));
+            pace.wait_ready();
+        });
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What a run has done, for people and for tests.
 
-use crate::agent::core::{Alert, Core, Stats};
+use crate::agent::core::{Alert, Core, ReconcileStage, Stats, Status};
 use crate::market::{DataCounts, Money, UnixNanos};
 use crate::orders::{AgentName, Books, Ledger, Mode};
 use crate::plugin::LogLevel;
+use crate::resilience::ModeCause;
 use rust_decimal::Decimal;
 
 /// Equity over time, thinned so that it never holds more than a screen can show.
@@ -67,6 +68,8 @@ pub struct AgentReport {
     pub equity: Option<Money>,
     /// Deepest fall of equity below its peak, as a share of the peak.
     pub max_drawdown: Decimal,
+    /// How far the books were held against the venue at the end.
+    pub reconciliation: ReconcileStage,
     /// Mode at the end.
     pub mode: Mode,
     /// Every mode change, with the data's time, at most [`AgentReport::ALERTS_MAX`].
@@ -75,8 +78,18 @@ pub struct AgentReport {
     pub alerts: Vec<(UnixNanos, Alert)>,
     /// What the strategy logged last.
     pub said: Vec<(LogLevel, String)>,
-    /// Whether the strategy was halted.
+    /// Whether the strategy does not run: it failed and waits for a new instance, or is quarantined.
     pub halted: bool,
+    /// Why the mode changed last.
+    pub mode_cause: Option<ModeCause>,
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// Which component it runs, and how that goes.
+    pub status: Status,
+    /// Intents that have not come to an end.
+    pub open_intents: u64,
+    /// Whether the agent has finished.
+    pub stopped: bool,
 }
 
 impl AgentReport {
@@ -99,11 +112,17 @@ impl AgentReport {
             curve: Curve::default(),
             equity: core.equity(),
             max_drawdown: core.max_drawdown(),
+            reconciliation: core.reconciliation(),
             mode: core.mode(),
             modes: vec![(UnixNanos(0), core.mode())],
             alerts: Vec::new(),
             said: Vec::new(),
             halted: core.is_halted(),
+            mode_cause: None,
+            incarnation: core.config().incarnation,
+            status: core.status(),
+            open_intents: 0,
+            stopped: false,
         }
     }
 
@@ -111,6 +130,7 @@ impl AgentReport {
     pub fn refresh(&mut self, core: &Core) {
         self.stats = core.stats();
         self.data = *core.data_counts();
+        self.reconciliation = core.reconciliation();
         self.equity = core.equity();
         self.max_drawdown = core.max_drawdown();
         if self.mode != core.mode() {
@@ -122,11 +142,19 @@ impl AgentReport {
         self.halted = core.is_halted();
     }
 
-    /// Takes the books and the ledger in, at the end.
-    pub fn finish(&mut self, core: &Core) {
+    /// Takes in what somebody wants to see who looks at the running agent: all but the ledger, which may be large.
+    pub fn look(&mut self, core: &Core) {
         self.refresh(core);
         self.books = core.books().clone();
+        self.status = core.status();
+        self.open_intents = u64::try_from(core.ledger().open_count()).unwrap_or(u64::MAX);
+    }
+
+    /// Takes the books and the ledger in, at the end.
+    pub fn finish(&mut self, core: &Core) {
+        self.look(core);
         self.ledger = core.ledger().clone();
+        self.stopped = true;
     }
 
     /// Keeps an alert.

@@ -1,22 +1,25 @@
 //! The thread that writes checkpoints and dead letters, so that no agent waits for a slow disk.
 
+use super::clock::SystemClock;
+use super::compaction::Compactor;
+use super::letters::LetterKeeper;
 use crate::agent::core::{Event, Letter, Snapshot};
 use crate::market::UnixNanos;
-use crate::orders::{AgentName, Digest, FailedAttempt, Intent};
+use crate::orders::AgentName;
 use crate::resilience::{
-    CheckpointPoint, CheckpointStore, Class, Classified, DeadLetter, DeadLetterStore, Failure,
-    LetterAlertConfig, LetterError, LetterId, LetterKind, LetterState, LetterStatus, NewLetter, Phase,
-    StoreError, letter_alerts,
+    CheckpointPoint, CheckpointStore, Class, Classified, DeadLetterStore, Failure, LetterAlert,
+    LetterAlertConfig, Phase,
 };
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased, tick};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Work that may wait. Every agent has at most one checkpoint under way, so this is plenty; what does not
 /// fit is answered with a failure and tried again by the core.
 const QUEUE_MAX: usize = 4_096;
 
 enum Work {
-    Checkpoint { agent: usize, snapshot: Snapshot, answers: Sender<Event> },
+    Checkpoint { agent: usize, snapshot: Snapshot, journal_seq: u64, answers: Sender<Event> },
     Letter { agent: AgentName, incarnation: u32, letter: Letter, at: UnixNanos, answers: Sender<Event> },
     End,
 }
@@ -24,8 +27,9 @@ enum Work {
 /// Where an agent's checkpoints go.
 pub(super) struct AgentStore {
     pub incarnation: u32,
-    pub plugin: Digest,
     pub checkpoints: CheckpointStore,
+    /// The first record of the journal that the agent needs while it has no checkpoint.
+    pub first_seq: u64,
 }
 
 /// Hands work to the store's thread.
@@ -37,13 +41,14 @@ pub(super) struct StoreHandle {
 /// The running thread.
 pub(super) struct Store {
     handle: StoreHandle,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: Option<std::thread::JoinHandle<Vec<(UnixNanos, LetterAlert)>>>,
     letters: Arc<DeadLetterStore>,
 }
 
 impl StoreHandle {
-    pub fn checkpoint(&self, agent: usize, snapshot: Snapshot, answers: Sender<Event>) {
-        self.push(Work::Checkpoint { agent, snapshot, answers });
+    /// `journal_seq` is the journal's number of the last record in the snapshot.
+    pub fn checkpoint(&self, agent: usize, snapshot: Snapshot, journal_seq: u64, answers: Sender<Event>) {
+        self.push(Work::Checkpoint { agent, snapshot, journal_seq, answers });
     }
 
     pub fn letter(
@@ -89,10 +94,15 @@ impl Store {
         agents: Vec<AgentStore>,
         letters: Arc<DeadLetterStore>,
         alerts: LetterAlertConfig,
+        compactor: Compactor,
+        clock: SystemClock,
     ) -> std::io::Result<Self> {
         let (queue, work) = crossbeam_channel::bounded(QUEUE_MAX);
-        let worker = Worker { agents, letters: Arc::clone(&letters), alerts, alerted: 0 };
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(&work))?;
+        let looks = tick(Duration::from_millis(u64::from(alerts.dead_letter_look_interval_ms.get())));
+        let keeper = LetterKeeper::new(Arc::clone(&letters), alerts);
+        let worker = Worker { agents, keeper, compactor, clock };
+        let thread =
+            std::thread::Builder::new().name("store".into()).spawn(move || worker.run(&work, &looks))?;
         Ok(Self { handle: StoreHandle { queue }, thread: Some(thread), letters })
     }
 
@@ -104,49 +114,75 @@ impl Store {
         &self.letters
     }
 
-    /// Waits until everything is written.
-    pub fn finish(mut self) {
+    /// Waits until everything is written. Returns the alerts that were raised about dead letters.
+    pub fn finish(mut self) -> Vec<(UnixNanos, LetterAlert)> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Vec<(UnixNanos, LetterAlert)> {
         let _ = self.handle.queue.send(Work::End);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Store {
+    /// The thread has the journal too: it ends before somebody else may open that.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 struct Worker {
     agents: Vec<AgentStore>,
-    letters: Arc<DeadLetterStore>,
-    alerts: LetterAlertConfig,
-    /// Open letters at the last alert, so that one alert is raised per growth and not per letter.
-    alerted: u64,
+    keeper: LetterKeeper,
+    compactor: Compactor,
+    clock: SystemClock,
 }
 
 impl Worker {
-    fn run(mut self, work: &Receiver<Work>) {
-        for work in work {
+    fn run(
+        mut self,
+        work: &Receiver<Work>,
+        looks: &Receiver<std::time::Instant>,
+    ) -> Vec<(UnixNanos, LetterAlert)> {
+        // What is there already was perhaps never seen by anyone.
+        self.keeper.look(self.clock.now().wall);
+        loop {
+            let work = select_biased! {
+                recv(looks) -> _ => {
+                    self.keeper.look(self.clock.now().wall);
+                    continue;
+                }
+                recv(work) -> work => work.unwrap_or(Work::End),
+            };
             match work {
-                Work::Checkpoint { agent, snapshot, answers } => {
-                    let outcome = self.checkpoint(agent, &snapshot);
+                Work::Checkpoint { agent, snapshot, journal_seq, answers } => {
+                    let outcome = self.checkpoint(agent, &snapshot, journal_seq);
+                    let written = outcome.is_ok();
                     let _ = answers.send(Event::Checkpointed(outcome));
+                    if written {
+                        self.compact();
+                    }
                 }
                 Work::Letter { agent, incarnation, letter, at, answers } => {
-                    let healthy = self.letter((&agent, incarnation), letter, at);
+                    let healthy = self.keeper.take((&agent, incarnation), letter, at);
                     let _ = answers.send(Event::IndexHealth { healthy });
                 }
                 Work::End => break,
             }
         }
+        self.keeper.into_alerts()
     }
 
-    fn checkpoint(&mut self, agent: usize, snapshot: &Snapshot) -> Result<(), Failure> {
+    fn checkpoint(&mut self, agent: usize, snapshot: &Snapshot, journal_seq: u64) -> Result<(), Failure> {
         let missing =
             || Failure::new(Class::Logic, "no_such_agent", Phase::NotSent, format!("agent number {agent}"));
         let store = self.agents.get_mut(agent).ok_or_else(missing)?;
         let point = CheckpointPoint {
             tick: snapshot.call,
-            journal_seq: snapshot.number,
+            journal_seq,
             incarnation: store.incarnation,
-            plugin: *store.plugin.as_bytes(),
+            plugin: *snapshot.plugin.as_bytes(),
         };
         match store.checkpoints.write(point, &snapshot.payload) {
             Ok(_) => Ok(()),
@@ -154,105 +190,13 @@ impl Worker {
         }
     }
 
-    /// Whether the index took it.
-    fn letter(&mut self, agent: (&AgentName, u32), letter: Letter, at: UnixNanos) -> bool {
-        if let Err(error) = self.try_letter(agent, letter, at) {
-            tracing::error!(class = %error.class(), code = error.code(), "{error}");
-            return self.letters.failure().is_none();
+    /// Nothing waits for this, and nothing is lost when it fails.
+    fn compact(&mut self) {
+        match self.compactor.run(&mut self.agents) {
+            Ok(0) => {}
+            Ok(segments) => tracing::info!(segments, "removed journal segments that no checkpoint needs"),
+            Err(failure) => tracing::error!(class = %failure.class, code = %failure.code,
+                "the journal is not compacted any more until the next start: {failure}"),
         }
-        let counts = self.letters.counts();
-        if counts.dead > self.alerted {
-            for alert in letter_alerts(&counts, at, &self.alerts) {
-                tracing::error!(class = "state", code = "dead_letters", "{alert}");
-            }
-        }
-        self.alerted = counts.dead;
-        true
     }
-
-    fn try_letter(
-        &self,
-        (agent, incarnation): (&AgentName, u32),
-        letter: Letter,
-        at: UnixNanos,
-    ) -> Result<(), StoreError> {
-        match letter {
-            Letter::Intent { key, intent } => {
-                let Ok(id) = key.to_string().parse::<LetterId>() else { return Ok(()) };
-                let letter = intent_letter(agent, id.clone(), &intent);
-                if self.letters.put_if_absent(&letter)? {
-                    return Ok(());
-                }
-                // It died again after a replay. A letter that is merely offered again at a start is not touched.
-                let known = self.letters.get(&id)?;
-                let died_again = known.is_some_and(|known| {
-                    known.status == LetterStatus::Requeued && known.replay == intent.replay
-                });
-                if died_again && let Some(error) = letter.errors.last().cloned() {
-                    self.letters.append_error(&id, error, intent.attempts, letter.ambiguous)?;
-                }
-            }
-            Letter::Call { call, failure, input } => {
-                // Two agents whose names begin alike, or two lives of one agent, have letters of their own.
-                let owner = Digest::of(format!("{agent}/{incarnation}").as_bytes()).to_string();
-                let id = format!("call-{:.16}-{call}", owner);
-                let Ok(id) = id.parse::<LetterId>() else { return Ok(()) };
-                let letter = DeadLetter::new(NewLetter {
-                    id,
-                    agent: agent.to_string(),
-                    kind: LetterKind::Call,
-                    payload: input,
-                    summary: format!("call {call} into the strategy"),
-                    error: LetterError { at, failure },
-                    attempts: 1,
-                    ambiguous: false,
-                });
-                self.letters.put_if_absent(&letter)?;
-            }
-            Letter::Resolved { key, note } => {
-                let Ok(id) = key.to_string().parse::<LetterId>() else { return Ok(()) };
-                let open = self
-                    .letters
-                    .get(&id)?
-                    .is_some_and(|letter| letter.status.state() != LetterState::Resolved);
-                if open {
-                    self.letters.resolve(&id, &note, at)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn intent_letter(agent: &AgentName, id: LetterId, intent: &Intent) -> DeadLetter {
-    let unexplained = FailedAttempt {
-        at: intent.last_at,
-        failure: Failure::new(
-            Class::Network,
-            "exhausted",
-            Phase::MaybeSent,
-            "given up without a failed attempt",
-        ),
-    };
-    let (first, rest) = match intent.errors.split_first() {
-        Some((first, rest)) => (first, rest),
-        None => (&unexplained, [].as_slice()),
-    };
-    let as_error = |attempt: &FailedAttempt| LetterError { at: attempt.at, failure: attempt.failure.clone() };
-    let mut letter = DeadLetter::new(NewLetter {
-        id,
-        agent: agent.to_string(),
-        kind: LetterKind::Intent,
-        payload: intent.request.body.0.clone(),
-        summary: intent.action.to_string(),
-        error: as_error(first),
-        attempts: intent.attempts_total,
-        ambiguous: intent.maybe_executed(),
-    });
-    for error in rest {
-        // A new letter is not resolved, so it takes every error.
-        let _ = letter.append_error(as_error(error), 0, intent.maybe_executed());
-    }
-    letter.replay = intent.replay;
-    letter
 }

@@ -8,7 +8,15 @@ pub(in crate::cli) struct Series {
     pub class: &'static str,
 }
 
+/// Something that happened at a point, drawn as a small triangle.
+pub(in crate::cli) struct Dot {
+    pub at: (f64, f64),
+    pub up: bool,
+    pub class: &'static str,
+}
+
 /// A stretch of the x axis that is shaded, such as the time in a restricted mode.
+#[derive(Clone)]
 pub(in crate::cli) struct Band {
     pub from: f64,
     pub to: f64,
@@ -28,6 +36,7 @@ pub(in crate::cli) struct Chart {
     pub series: Vec<Series>,
     pub bands: Vec<Band>,
     pub marks: Vec<Mark>,
+    pub dots: Vec<Dot>,
     /// Labels of the x axis: position and text.
     pub x_labels: Vec<(f64, String)>,
 }
@@ -91,6 +100,16 @@ impl Chart {
                 let _ = write!(path, "{verb}{:.1} {:.1}", x(*px), y(*py));
             }
             let _ = write!(svg, "<path class=\"{}\" d=\"{path}\"/>", series.class);
+        }
+        for Dot { at, up, class } in &self.dots {
+            let (px, py, tip) = (x(at.0), y(at.1), if *up { -4.5 } else { 4.5 });
+            let _ = write!(
+                svg,
+                "<path class=\"{class}\" d=\"M{:.1} {:.1}h7l-3.5 {:.1}z\"/>",
+                px - 3.5,
+                py - tip,
+                tip * 2.0
+            );
         }
         for mark in &self.marks {
             let at = x(mark.at);
@@ -191,6 +210,7 @@ mod tests {
             series: vec![Series { points: vec![(0.0, 1.0), (1.0, 1.0)], class: "line" }],
             bands: Vec::new(),
             marks: vec![Mark { at: 0.5, label: "\"><img>".into(), class: "mark" }],
+            dots: Vec::new(),
             x_labels: Vec::new(),
         };
         let svg = chart.svg();
@@ -204,6 +224,7 @@ mod tests {
             series: Vec::new(),
             bands: Vec::new(),
             marks: Vec::new(),
+            dots: Vec::new(),
             x_labels: Vec::new(),
         };
         assert!(chart.svg().contains("no data"));

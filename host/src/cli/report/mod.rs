@@ -3,10 +3,12 @@
 mod chart;
 mod page;
 
-pub(super) use page::page;
+pub(super) use chart::{Band, Chart, Dot, Mark, Series, escape};
+pub(super) use page::{STYLE, page};
 
 use super::output::Output;
 use super::settle::Settlement;
+use crate::agent::core::ReconcileStage;
 use crate::agent::live::{AgentReport, RunReport};
 use crate::market::Money;
 use crate::orders::Mode;
@@ -50,6 +52,7 @@ pub(super) struct Facts {
 pub(super) struct AgentFacts {
     pub name: String,
     pub mode: Mode,
+    pub reconciliation: ReconcileStage,
     pub halted: bool,
     pub intents: u64,
     pub orders: u64,
@@ -61,6 +64,10 @@ pub(super) struct AgentFacts {
     pub rejected: u64,
     pub dead_letters: u64,
     pub traps: u64,
+    pub strikes: u64,
+    pub restarts: u64,
+    pub swaps: u64,
+    pub rollbacks: u64,
     pub mode_changes: u64,
     pub fees: Money,
     pub equity: Option<Money>,
@@ -128,6 +135,7 @@ impl Facts {
         row("traps", self.traps.to_string(), &|agent| agent.traps.to_string());
         row("mode changes", self.mode_changes.to_string(), &|agent| agent.mode_changes.to_string());
         row("mode at the end", String::new(), &|agent| agent.mode.to_string());
+        row("books and venue", String::new(), &|agent| agent.reconciliation.to_string());
         row("equity at the end", money(self.final_equity), &|agent| money(agent.equity));
         row("deepest drawdown", percent(self.max_drawdown), &|agent| percent(agent.max_drawdown));
         row("fuel a call (max)", String::new(), &|agent| {
@@ -174,6 +182,7 @@ impl AgentFacts {
         Self {
             name: agent.name.to_string(),
             mode: agent.mode,
+            reconciliation: agent.reconciliation,
             halted: agent.halted,
             intents: stats.intents,
             orders: stats.orders,
@@ -185,6 +194,10 @@ impl AgentFacts {
             rejected: stats.rejected,
             dead_letters: stats.dead_letters,
             traps: stats.traps,
+            strikes: stats.strikes,
+            restarts: stats.restarts,
+            swaps: stats.swaps,
+            rollbacks: stats.rollbacks,
             mode_changes: stats.mode_changes,
             fees: agent.books.fees(),
             equity: agent.equity,
@@ -205,6 +218,9 @@ fn count_alerts(report: &RunReport) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (_, alert) in report.agents.iter().flat_map(|agent| &agent.alerts) {
         *counts.entry(alert.code.clone()).or_default() += 1;
+    }
+    for (_, alert) in &report.letter_alerts {
+        *counts.entry(alert.code().to_owned()).or_default() += 1;
     }
     counts
 }

@@ -9,7 +9,8 @@ use crate::orders::Mode;
 use rust_decimal::prelude::ToPrimitive;
 use std::fmt::Write;
 
-const STYLE: &str = "
+/// How the pages look, in a light and a dark room.
+pub(in crate::cli) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1b2430; --soft: #5c6878; --line: #d7dde5; --paper: #ffffff; --equity: #1f6feb;
   --drawdown: #b4540a; --good: #1a7f37; --bad: #c0262d; --band: #f4d8a8; --stop: #f3b6b6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf2; --soft: #98a4b3; --line: #323c49; --paper: #10161d;
@@ -122,6 +123,7 @@ fn agent_section(html: &mut String, agent: &AgentReport) {
         series: vec![Series { points, class }],
         bands: bands(),
         marks: marks(),
+        dots: Vec::new(),
         x_labels: labels.clone(),
     };
     html.push_str(&chart("equity", equity, "equity").svg());

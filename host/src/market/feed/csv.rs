@@ -5,17 +5,14 @@
 
 use super::header::{CELLS, Cells, Layout, RowKind};
 use super::lines::{Line, Lines};
+use super::steps::{Steps, quoted_or};
 use super::{FeedConfig, FeedError, RowError, Sample};
-use crate::market::decimal::{NumberFault, StepSize};
 use crate::market::stamp::parse_stamp;
 use crate::market::{
-    Bar, DataFault, Excerpt, FaultKind, Field, Instrument, InstrumentId, Lots, Marks, OffStep, Place,
-    PriceTicks, Tick, UnixNanos,
+    Bar, DataFault, Excerpt, FaultKind, Field, Instrument, InstrumentId, Lots, Marks, Place, PriceTicks,
+    Tick, UnixNanos,
 };
-use rust_decimal::Decimal;
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A CSV stream as an iterator of samples, in the order of its rows.
@@ -24,58 +21,11 @@ use std::sync::Arc;
 /// count, empty lines do not.
 #[derive(Debug)]
 pub struct CsvFeed<R> {
-    lines: Lines<R>,
+    pub(super) lines: Lines<R>,
     rows: RowReader,
     row: u64,
     ended: bool,
 }
-
-/// A CSV file.
-#[derive(Debug)]
-pub struct FileFeed {
-    csv: CsvFeed<File>,
-    bytes_total: Option<u64>,
-}
-
-impl FileFeed {
-    /// Opens a file and recognises its header.
-    ///
-    /// # Errors
-    /// When the file cannot be read, its header is not understood, or the instrument's steps are too fine.
-    pub fn open(
-        path: &Path,
-        instrument: &Instrument,
-        id: InstrumentId,
-        config: &FeedConfig,
-    ) -> Result<Self, FeedError> {
-        let name: Arc<str> = path.display().to_string().into();
-        let file =
-            File::open(path).map_err(|cause| FeedError::Open { source_name: Arc::clone(&name), cause })?;
-        let bytes_total = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|data| data.len());
-        Ok(Self { csv: CsvFeed::new(file, name, instrument, id, config)?, bytes_total })
-    }
-
-    /// Bytes read so far, for a progress bar.
-    pub const fn bytes_read(&self) -> u64 {
-        self.csv.lines.bytes_read()
-    }
-
-    /// Length of the file when it was opened; `None` for a pipe.
-    pub const fn bytes_total(&self) -> Option<u64> {
-        self.bytes_total
-    }
-}
-
-impl Iterator for FileFeed {
-    type Item = Result<Sample, RowError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.csv.next()
-    }
-}
-
-impl std::iter::FusedIterator for FileFeed {}
 
 impl<R: Read> CsvFeed<R> {
     /// Reads the header of a stream; `name` stands for it in messages.
@@ -89,43 +39,48 @@ impl<R: Read> CsvFeed<R> {
         id: InstrumentId,
         config: &FeedConfig,
     ) -> Result<Self, FeedError> {
-        let step = |field, found| {
-            StepSize::new(found).ok_or_else(|| FeedError::Step {
-                source_name: Arc::clone(&name),
-                symbol: instrument.symbol.clone(),
-                field,
-                found,
-            })
-        };
-        let price = Step { size: step("tick_size", instrument.tick_size)?, decimal: instrument.tick_size };
-        let lots = Step { size: step("lot_size", instrument.lot_size)?, decimal: instrument.lot_size };
         let line_bytes_max = config.line_bytes_max.get();
-        let mut lines = Lines::new(source, usize::try_from(line_bytes_max).unwrap_or(usize::MAX));
-        let header = lines.next().map_err(|cause| FeedError::Read {
-            source_name: Arc::clone(&name),
-            line: 0,
-            cause,
-        })?;
-        let layout = match header {
-            None => return Err(FeedError::Empty { source_name: name }),
-            Some(Line::TooLong) => {
-                return Err(FeedError::HeaderTooLong { source_name: name, bytes_max: line_bytes_max });
-            }
-            Some(Line::Text(header)) => Layout::recognise(&name, header, config.format)?,
-        };
+        let lines = Lines::new(source, usize::try_from(line_bytes_max).unwrap_or(usize::MAX));
+        Self::of_lines(lines, name, instrument, id, config)
+    }
+
+    pub(super) fn of_lines(
+        mut lines: Lines<R>,
+        name: Arc<str>,
+        instrument: &Instrument,
+        id: InstrumentId,
+        config: &FeedConfig,
+    ) -> Result<Self, FeedError> {
+        let steps = Steps::of(&name, instrument, config.off_step)?;
+        let line_bytes_max = config.line_bytes_max.get();
+        let layout = read_header(&mut lines, &name, config)?;
         let bar_seconds = config.bar_seconds.map_or(0, std::num::NonZeroU32::get);
-        let rows = RowReader {
-            source: name,
-            layout,
-            id,
-            price,
-            lots,
-            off_step: config.off_step,
-            bar_seconds,
-            line_bytes_max,
-        };
+        let rows = RowReader { source: name, layout, id, steps, bar_seconds, line_bytes_max };
         Ok(Self { lines, rows, row: 0, ended: false })
     }
+}
+
+/// What the first line says of the columns. One that is data already is left to be read.
+pub(super) fn read_header<R: Read>(
+    lines: &mut Lines<R>,
+    name: &Arc<str>,
+    config: &FeedConfig,
+) -> Result<Layout, FeedError> {
+    let header =
+        lines.next().map_err(|cause| FeedError::Read { source_name: Arc::clone(name), line: 0, cause })?;
+    let header = match header {
+        None => return Err(FeedError::Empty { source_name: Arc::clone(name) }),
+        Some(Line::TooLong) => {
+            let bytes_max = config.line_bytes_max.get();
+            return Err(FeedError::HeaderTooLong { source_name: Arc::clone(name), bytes_max });
+        }
+        Some(Line::Text(header)) => header,
+    };
+    if let Some(layout) = Layout::of_dump(header, config.format) {
+        lines.give_back();
+        return Ok(layout);
+    }
+    Layout::recognise(name, header, config.format)
 }
 
 impl<R: Read> Iterator for CsvFeed<R> {
@@ -161,22 +116,13 @@ impl<R: Read> Iterator for CsvFeed<R> {
 
 impl<R: Read> std::iter::FusedIterator for CsvFeed<R> {}
 
-/// A step of the instrument: for counting, and for messages.
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    size: StepSize,
-    decimal: Decimal,
-}
-
 /// What is fixed for all rows of a file.
 #[derive(Debug)]
 struct RowReader {
     source: Arc<str>,
     layout: Layout,
     id: InstrumentId,
-    price: Step,
-    lots: Step,
-    off_step: OffStep,
+    steps: Steps,
     bar_seconds: u32,
     line_bytes_max: u32,
 }
@@ -184,7 +130,7 @@ struct RowReader {
 impl RowReader {
     #[inline]
     fn read(&self, line: &[u8], row: u64) -> Result<Sample, FaultKind> {
-        let cells = self.split(line)?;
+        let cells = split(&self.layout, line).ok_or_else(|| self.wrong_columns(line))?;
         let [stamp, ..] = cells;
         let event_time = self.stamp(stamp)?;
         let tick = Tick { instrument: self.id, seq: row, event_time, ..Tick::default() };
@@ -193,30 +139,6 @@ impl RowReader {
             RowKind::Quotes => self.quote(tick, &cells),
             RowKind::Bars => self.bar(tick, &cells),
         }
-    }
-
-    #[inline]
-    fn split<'a>(&self, line: &'a [u8]) -> Result<Cells<'a>, FaultKind> {
-        let mut cells: Cells<'a> = [&[]; CELLS];
-        let mut commas = memchr::memchr_iter(b',', line);
-        let mut first = 0;
-        let mut complete = true;
-        let mut after_last = false;
-        for cell in &self.layout.cell_of_column {
-            if after_last {
-                complete = false;
-                break;
-            }
-            let end = commas.next().unwrap_or_else(|| {
-                after_last = true;
-                line.len()
-            });
-            if let Some(slot) = cells.get_mut(usize::from(*cell)) {
-                *slot = line.get(first..end).unwrap_or_default().trim_ascii();
-            }
-            first = end + 1;
-        }
-        if complete && after_last { Ok(cells) } else { Err(self.wrong_columns(line)) }
     }
 
     #[cold]
@@ -232,7 +154,7 @@ impl RowReader {
     fn trade(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
         let [_, price, quantity, ..] = cells;
         let last_price = self.positive_price(Field::Price, price)?;
-        let last_size = self.size(Field::Quantity, quantity)?;
+        let last_size = self.steps.lots(Field::Quantity, quantity)?;
         if last_size.is_zero() {
             return Err(FaultKind::Zero { field: Field::Quantity });
         }
@@ -244,9 +166,9 @@ impl RowReader {
     #[inline]
     fn quote(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
         let [_, bid, ask, bid_size, ask_size, ..] = cells;
-        let side =
-            |field, text: &[u8]| if text.is_empty() { Ok(0) } else { self.steps(field, text, self.price) };
-        let size = |field, text: &[u8]| if text.is_empty() { Ok(Lots::ZERO) } else { self.size(field, text) };
+        let side = |field, text: &[u8]| if text.is_empty() { Ok(0) } else { self.steps.price(field, text) };
+        let size =
+            |field, text: &[u8]| if text.is_empty() { Ok(Lots::ZERO) } else { self.steps.lots(field, text) };
         let tick = Tick {
             bid_price: PriceTicks(side(Field::BidPrice, bid)?),
             bid_size: size(Field::BidSize, bid_size)?,
@@ -272,7 +194,8 @@ impl RowReader {
         let high = self.positive_price(Field::High, high)?;
         let low = self.positive_price(Field::Low, low)?;
         let close = self.positive_price(Field::Close, close)?;
-        let volume = if self.layout.has_volume { self.size(Field::Volume, volume)? } else { Lots::ZERO };
+        let volume =
+            if self.layout.has_volume { self.steps.lots(Field::Volume, volume)? } else { Lots::ZERO };
         if low > open.min(close) || high < open.max(close) {
             return Err(FaultKind::InconsistentBar { open, high, low, close });
         }
@@ -304,23 +227,9 @@ impl RowReader {
 
     #[inline]
     fn positive_price(&self, field: Field, text: &[u8]) -> Result<PriceTicks, FaultKind> {
-        match self.steps(field, text, self.price)? {
+        match self.steps.price(field, text)? {
             0 => Err(FaultKind::Zero { field }),
             steps => Ok(PriceTicks(steps)),
-        }
-    }
-
-    #[inline]
-    fn size(&self, field: Field, text: &[u8]) -> Result<Lots, FaultKind> {
-        self.steps(field, text, self.lots).map(Lots)
-    }
-
-    /// The steps in some text, not below zero.
-    #[inline]
-    fn steps(&self, field: Field, text: &[u8], step: Step) -> Result<i64, FaultKind> {
-        match step.size.parse(text, self.off_step) {
-            Ok(steps) if steps >= 0 => Ok(steps),
-            outcome => Err(number_fault(field, text, step.decimal, outcome.err())),
         }
     }
 
@@ -330,22 +239,29 @@ impl RowReader {
     }
 }
 
-/// What is wrong with a number; `None` stands for one below zero.
-#[cold]
-fn number_fault(field: Field, text: &[u8], step: Decimal, fault: Option<NumberFault>) -> FaultKind {
-    let found = Excerpt::new(text);
-    match fault {
-        None => FaultKind::Negative { field, found },
-        Some(NumberFault::Empty) => FaultKind::MissingField { field },
-        Some(NumberFault::NotANumber) => quoted_or(text, || FaultKind::NotANumber { field, found }),
-        Some(NumberFault::Infinite) => FaultKind::Infinite { field, found },
-        Some(NumberFault::OffStep) => FaultKind::OffStep { field, found, step },
-        Some(NumberFault::OutOfRange) => FaultKind::OutOfRange { field, found },
+/// The cells of a row; `None` when it has more or fewer columns than the header.
+#[inline]
+pub(super) fn split<'a>(layout: &Layout, line: &'a [u8]) -> Option<Cells<'a>> {
+    let mut cells: Cells<'a> = [&[]; CELLS];
+    let mut commas = memchr::memchr_iter(b',', line);
+    let mut first = 0;
+    let mut complete = true;
+    let mut after_last = false;
+    for cell in &layout.cell_of_column {
+        if after_last {
+            complete = false;
+            break;
+        }
+        let end = commas.next().unwrap_or_else(|| {
+            after_last = true;
+            line.len()
+        });
+        if let Some(slot) = cells.get_mut(usize::from(*cell)) {
+            *slot = line.get(first..end).unwrap_or_default().trim_ascii();
+        }
+        first = end + 1;
     }
-}
-
-fn quoted_or(text: &[u8], otherwise: impl FnOnce() -> FaultKind) -> FaultKind {
-    if text.contains(&b'"') { FaultKind::Quoted } else { otherwise() }
+    (complete && after_last).then_some(cells)
 }
 
 #[cfg(test)]

@@ -173,6 +173,45 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The layout of a public dump of Binance without a header, if a first line is one: klines, trades or
+    /// aggregated trades.
+    pub(super) fn of_dump(line: &[u8], format: FeedFormat) -> Option<Self> {
+        let columns: Vec<&[u8]> = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+        let is_number = |text: &[u8]| {
+            text.first().is_some_and(u8::is_ascii_digit)
+                && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        };
+        let is_flag = |text: &[u8]| text.eq_ignore_ascii_case(b"true") || text.eq_ignore_ascii_case(b"false");
+        let numbers = columns.iter().take_while(|text| is_number(text)).count();
+        let flags = columns.iter().skip(numbers).take_while(|text| is_flag(text)).count();
+        if numbers + flags != columns.len() {
+            return None;
+        }
+        // Positions of the timestamp and of the fields, in the order of their cells.
+        let (kind, places): (RowKind, &[usize]) = match (numbers, flags) {
+            // open_time, open, high, low, close, volume, close_time, and five that are not read
+            (12, 0) => (RowKind::Bars, &[0, 1, 2, 3, 4, 5]),
+            // id, price, quantity, first id, last id, time, maker, best match
+            (6, 1 | 2) => (RowKind::Trades, &[5, 1, 2]),
+            // id, price, quantity, quote quantity, time, maker, best match
+            (5, 1 | 2) => (RowKind::Trades, &[4, 1, 2]),
+            _ => return None,
+        };
+        if !format.admits(kind) {
+            return None;
+        }
+        let mut layout = Self {
+            kind,
+            stamp_unit: None,
+            cell_of_column: vec![IGNORED; columns.len()].into(),
+            has_volume: kind == RowKind::Bars,
+        };
+        for (cell, column) in (0..).zip(places) {
+            layout.assign(*column, cell);
+        }
+        Some(layout)
+    }
+
     fn assign(&mut self, column: usize, cell: u8) {
         if let Some(slot) = self.cell_of_column.get_mut(column) {
             *slot = cell;

@@ -18,10 +18,11 @@ pub(super) struct Lines<R> {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Where the line given out last begins.
+    last: usize,
     line_bytes_max: usize,
     /// Number of the line given out last, counted from one.
     number: u64,
-    bytes_read: u64,
     at_end: bool,
 }
 
@@ -33,7 +34,7 @@ impl<R: Read> Lines<R> {
         // Room for a whole line behind the one before it, and for its end.
         let length = Self::BUFFER_BYTES_MIN.max(line_bytes_max.saturating_mul(2).saturating_add(2));
         let buffer = vec![0; length].into_boxed_slice();
-        Self { source, buffer, start: 0, end: 0, line_bytes_max, number: 0, bytes_read: 0, at_end: false }
+        Self { source, buffer, start: 0, end: 0, last: 0, line_bytes_max, number: 0, at_end: false }
     }
 
     /// Number of the line given out last, counted from one.
@@ -41,9 +42,17 @@ impl<R: Read> Lines<R> {
         self.number
     }
 
-    /// Bytes taken from the source so far.
-    pub(super) const fn bytes_read(&self) -> u64 {
-        self.bytes_read
+    /// Where the bytes come from.
+    pub(super) const fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// Takes back the line given out last, so that it comes again. Only right after it was given out.
+    pub(super) const fn give_back(&mut self) {
+        if self.number > 0 {
+            self.start = self.last;
+            self.number -= 1;
+        }
     }
 
     /// The next line, or `None` at the end.
@@ -93,7 +102,8 @@ impl<R: Read> Lines<R> {
     }
 
     #[inline]
-    fn line(&self, first: usize, length: usize) -> Line<'_> {
+    fn line(&mut self, first: usize, length: usize) -> Line<'_> {
+        self.last = first;
         let text = self.buffer.get(first..first + length).unwrap_or_default();
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         if text.len() > self.line_bytes_max { Line::TooLong } else { Line::Text(text) }
@@ -114,7 +124,6 @@ impl<R: Read> Lines<R> {
         };
         self.at_end = count == 0;
         self.end += count;
-        self.bytes_read += count as u64;
         Ok(())
     }
 }
@@ -154,7 +163,6 @@ mod tests {
             });
         }
         assert_eq!(lines.number(), all.len() as u64);
-        assert_eq!(lines.bytes_read(), bytes.len() as u64);
         all
     }
 

@@ -1,14 +1,23 @@
 //! Market data from files, streamed: memory does not grow with the file.
 
+mod capture;
 mod csv;
+mod file;
 mod header;
 mod lines;
 mod merge;
 #[cfg(test)]
+mod packed_tests;
+#[cfg(test)]
 mod real_data;
+mod source;
+mod steps;
+mod survey;
 
-pub use csv::{CsvFeed, FileFeed};
+pub use csv::CsvFeed;
+pub use file::FileFeed;
 pub use merge::{Merge, merge};
+pub use survey::Survey;
 
 use super::{Bar, DataFault, Excerpt, OffStep, Tick};
 use crate::resilience::{Class, Classified};
@@ -115,7 +124,7 @@ impl Default for FeedConfig {
 #[derive(Debug, Error)]
 pub enum FeedError {
     /// The file cannot be opened.
-    #[error("{source_name}: cannot be opened ({cause}); give the path of a readable CSV file")]
+    #[error("{source_name}: cannot be opened ({cause}); give the path of a readable data file")]
     Open {
         /// Which file.
         source_name: Arc<str>,
@@ -187,6 +196,22 @@ pub enum FeedError {
         /// What stood there.
         found: Excerpt,
     },
+    /// The archive is not one that can be read.
+    #[error("{source_name}: {reason}")]
+    Archive {
+        /// Which file.
+        source_name: Arc<str>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Bars are wanted of a capture, which has trades and quotes.
+    #[error(
+        "{source_name}: a raw capture holds trades and quotes and no bars; ask for one of those, or for both"
+    )]
+    NoBars {
+        /// Which file.
+        source_name: Arc<str>,
+    },
     /// The instrument has a step that numbers cannot be counted in.
     #[error(
         "{source_name}: {symbol} has a {field} of {found}; expected a number above zero with at most 15 significant digits"
@@ -223,6 +248,8 @@ impl Classified for FeedError {
             Self::SplitTimestamp { .. } => "feed_split_timestamp",
             Self::DuplicateColumn { .. } => "feed_duplicate_column",
             Self::QuotedHeader { .. } => "feed_quoted_header",
+            Self::Archive { .. } => "feed_archive",
+            Self::NoBars { .. } => "feed_no_bars",
             Self::Step { .. } => "feed_step",
         }
     }

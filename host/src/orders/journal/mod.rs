@@ -1,24 +1,29 @@
 //! The journal: what was decided, sent and heard, durable before anybody acts on it.
 //!
 //! A directory of append-only segments `<first seq>.wal`, written by one thread that commits everything
-//! queued with a single sync. What a record means is not its business: a payload is bytes.
+//! queued with a single sync; another makes the next segment before it is needed. What a record means is not its business: a payload is bytes.
 //!
 //! Crash model: a record whose [`Done`] was called with `Ok` survives the death of the process, of the
 //! system and of the power. A record nobody was told about may survive or not, but never in part: a torn
 //! tail is cut when the journal is opened, and kept in a file of its own. A record that was promised and
 //! is damaged or missing is corruption: the journal is refused and left exactly as it is.
 
+mod ahead;
+mod file_journal;
+mod files;
 mod reader;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use file_journal::FileJournal;
 pub use reader::{JournalSummary, TornTail, read, verify};
-pub use writer::FileJournal;
 
+use crate::orders::AgentName;
 use crate::resilience::{Class, Classified, DiskError, Failure, LockError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -40,7 +45,23 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// When the record is too large, the journal is closed, or it has failed. Then `done` is dropped without
     /// being called and nothing was written, and nothing of the same agent must be queued after it.
-    fn append(&self, payload: Vec<u8>, done: Done) -> Result<(), JournalError>;
+    fn append(&self, payload: Vec<u8>, done: Done) -> Result<(), JournalError> {
+        self.append_all(vec![NewRecord { payload, done }])
+    }
+
+    /// Queues records that follow each other and share one sync, as far as a group and a segment have room.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; when one of them is too large, none is written.
+    fn append_all(&self, records: Vec<NewRecord>) -> Result<(), JournalError>;
+}
+
+/// A record on its way into the journal.
+pub struct NewRecord {
+    /// What it says.
+    pub payload: Vec<u8>,
+    /// Called when it is durable.
+    pub done: Done,
 }
 
 /// Limits of the journal.
@@ -53,22 +74,36 @@ pub struct JournalConfig {
     pub segment_bytes_max: u32,
     /// Largest payload. Default 1 MiB: a tick's record holds at most 256 KiB of state and its intents.
     pub record_bytes_max: u32,
-    /// Records that may wait to be written. Default 1,024: more than 64 agents can have unanswered; beyond
+    /// Records that may wait to be written; those of one step of an agent count as one. Default 1,024: more than 64 agents can have unanswered; beyond
     /// it the disk does not keep up and the agents wait for it.
     pub queue_records_max: NonZeroU32,
     /// Records that share one sync. Default 256: beyond that the sync is no longer what costs.
     pub group_records_max: NonZeroU32,
+    /// Whether segments go that no checkpoint needs any more. Default on: a journal that only grows fills the
+    /// disk in the end, and a full disk stops every agent, while what goes is contained in every checkpoint
+    /// that is kept. Turn it off, or copy segments in time, to keep all records for an audit.
+    pub compact: bool,
+    /// Segments that stay even if nothing needs them. Default 4: the last orders, some 64 MiB of them, can be
+    /// looked up with `ringfence journal dump`.
+    pub segments_kept_min: NonZeroU32,
+    /// Agents that are gone for good. An agent that the configuration does not name keeps the journal from its
+    /// oldest checkpoint on, because it may come back; one that is named here does not.
+    pub retired_agents: BTreeSet<AgentName>,
 }
 
 impl Default for JournalConfig {
     fn default() -> Self {
         const QUEUE: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
         const GROUP: NonZeroU32 = NonZeroU32::new(256).unwrap();
+        const KEPT: NonZeroU32 = NonZeroU32::new(4).unwrap();
         Self {
             segment_bytes_max: 16 * 1024 * 1024,
             record_bytes_max: 1024 * 1024,
             queue_records_max: QUEUE,
             group_records_max: GROUP,
+            compact: true,
+            segments_kept_min: KEPT,
+            retired_agents: BTreeSet::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ struct Desk {
     instruments: Instruments,
     limits: RiskLimits,
     mode: Mode,
+    price_age: Option<Duration>,
 }
 
 impl Desk {
@@ -29,7 +30,13 @@ impl Desk {
         }]);
         let mut books = Books::new(Money::ZERO, 1);
         books.mark(&Tick { last_price: PriceTicks(1_000), ..Tick::default() });
-        Self { books, instruments: instruments.unwrap(), limits: RiskLimits::default(), mode: Mode::Full }
+        Self {
+            books,
+            instruments: instruments.unwrap(),
+            limits: RiskLimits::default(),
+            mode: Mode::Full,
+            price_age: Some(Duration::ZERO),
+        }
     }
 
     fn view(&self) -> RiskView<'_> {
@@ -38,6 +45,7 @@ impl Desk {
             mode: self.mode,
             books: &self.books,
             instruments: &self.instruments,
+            price_age: self.price_age,
         }
     }
 
@@ -54,9 +62,8 @@ impl Desk {
     }
 
     fn work(&mut self, id: u64, side: Side, lots: i64, limit: Option<i64>) {
-        let limit = limit.map(PriceTicks);
-        let order = WorkingOrder { instrument: X, side, leaves: Lots(lots), limit, reduce_only: false };
-        self.books.open_order(OrderId(id), order);
+        let kind = limit.map_or(OrderKind::Market, |limit| OrderKind::Limit(PriceTicks(limit)));
+        self.books.open_order(OrderId(id), WorkingOrder::of(&order(side, lots, kind), Lots(lots)));
     }
 }
 
@@ -117,6 +124,24 @@ fn an_order_needs_a_price_to_be_judged_by() {
 }
 
 #[test]
+fn an_old_price_lets_only_reductions_pass() {
+    let mut desk = Desk::new();
+    desk.hold(Side::Buy, 10);
+    desk.price_age = None;
+    assert!(desk.submit(&market(Side::Buy, 2)).is_ok(), "without a limit");
+    desk.limits.price_age_ms_max = Some(1_000);
+    for (age_ms, passes) in [(Some(1_000), true), (Some(1_001), false), (None, false)] {
+        desk.price_age = age_ms.map(Duration::from_millis);
+        let opens = desk.submit(&market(Side::Buy, 2)).map(|order| order.options.reduce_only);
+        assert_eq!(opens, if passes { Ok(false) } else { Err(RiskCode::StalePrice) }, "{age_ms:?}");
+        assert_eq!(desk.submit(&market(Side::Sell, 11)).is_ok(), passes, "it would turn the position");
+        let reduces = desk.submit(&market(Side::Sell, 10)).unwrap();
+        assert_eq!(reduces.options.reduce_only, !passes, "it cannot become more than a reduction");
+        assert!(RiskGate::new(desk.limits.clone()).close(&desk.view(), &market(Side::Sell, 10)).is_ok());
+    }
+}
+
+#[test]
 fn an_order_is_worth_no_more_than_allowed() {
     let mut desk = Desk::new();
     desk.limits.order_notional_max = Some(Money::new(5_000.into()));
@@ -124,6 +149,60 @@ fn an_order_is_worth_no_more_than_allowed() {
     boundary(&desk, &limit(Side::Buy, 5, 1_000), &limit(Side::Buy, 5, 1_001), RiskCode::OrderNotional);
     // A sell is worth at least the last price, however low its limit.
     boundary(&desk, &limit(Side::Sell, 5, 901), &limit(Side::Sell, 6, 901), RiskCode::OrderNotional);
+}
+
+/// Every kind of order at a last price of 1,000, and the highest price at which it may trade.
+fn kinds() -> Vec<(Side, OrderKind, i64)> {
+    let [below, above] = [950, 1_050].map(PriceTicks);
+    let stop_limit = |trigger, limit| OrderKind::StopLimit { trigger, limit };
+    vec![
+        (Side::Buy, OrderKind::Market, 1_000),
+        (Side::Sell, OrderKind::Market, 1_000),
+        (Side::Buy, OrderKind::Limit(below), 950),
+        (Side::Buy, OrderKind::Limit(above), 1_050),
+        (Side::Sell, OrderKind::Limit(below), 1_000),
+        (Side::Sell, OrderKind::Limit(above), 1_050),
+        (Side::Buy, OrderKind::Stop(above), 1_050),
+        (Side::Buy, OrderKind::Stop(below), 1_000),
+        (Side::Sell, OrderKind::Stop(below), 1_000),
+        (Side::Sell, OrderKind::Stop(above), 1_050),
+        (Side::Buy, stop_limit(above, below), 950),
+        (Side::Buy, stop_limit(below, above), 1_050),
+        (Side::Sell, stop_limit(below, below), 1_000),
+        (Side::Sell, stop_limit(above, below), 1_050),
+    ]
+}
+
+#[test]
+fn every_kind_of_order_is_worth_the_highest_price_at_which_it_may_trade() {
+    for (side, kind, price) in kinds() {
+        let mut desk = Desk::new();
+        let subject = order(side, 5, kind);
+        desk.limits.order_notional_max = Some(Money::new((5 * price).into()));
+        assert!(desk.submit(&subject).is_ok(), "{subject:?}");
+        desk.limits.order_notional_max = Some(Money::new((5 * price - 1).into()));
+        assert_eq!(desk.submit(&subject), Err(RiskCode::OrderNotional), "{subject:?}");
+        desk.limits.order_notional_max = None;
+        desk.limits.gross_exposure_max = Some(Money::new((5 * price).into()));
+        assert!(desk.submit(&subject).is_ok(), "{subject:?}");
+        desk.limits.gross_exposure_max = Some(Money::new((5 * price - 1).into()));
+        assert_eq!(desk.submit(&subject), Err(RiskCode::GrossExposure), "{subject:?}");
+    }
+}
+
+#[test]
+fn every_kind_of_working_order_counts_in_the_exposure_at_that_price() {
+    for (side, kind, price) in kinds() {
+        let mut desk = Desk::new();
+        desk.books.open_order(OrderId(9), WorkingOrder::of(&order(side, 5, kind), Lots(5)));
+        // One that cannot trade with it, at the last price.
+        let mut next = market(side, 2);
+        next.id = OrderId(2);
+        desk.limits.gross_exposure_max = Some(Money::new((5 * price + 2_000).into()));
+        assert!(desk.submit(&next).is_ok(), "{side:?} {kind:?}");
+        desk.limits.gross_exposure_max = Some(Money::new((5 * price + 1_999).into()));
+        assert_eq!(desk.submit(&next), Err(RiskCode::GrossExposure), "{side:?} {kind:?}");
+    }
 }
 
 #[test]
@@ -163,6 +242,23 @@ fn orders_per_second_are_bounded_in_every_second() {
     assert_eq!((at(0), at(1)), (Ok(()), Ok(())));
     assert_eq!(at(999_999_999), Err(RiskCode::OrderRate));
     assert_eq!((at(1_000_000_000), at(1_000_000_000)), (Ok(()), Err(RiskCode::OrderRate)));
+}
+
+#[test]
+fn intents_per_second_are_bounded_and_cancels_have_their_own() {
+    let two = NonZeroU32::MIN.saturating_add(1);
+    let mut gate = RiskGate::new(RiskLimits { intents_per_second_max: Some(two), ..RiskLimits::default() });
+    let code = |judged: Result<(), Refusal>| judged.map_err(|refusal| refusal.code);
+    assert_eq!((code(gate.admit(MonoNanos(0))), code(gate.admit(MonoNanos(0)))), (Ok(()), Ok(())));
+    assert_eq!(code(gate.admit(MonoNanos(999_999_999))), Err(RiskCode::IntentRate));
+    assert_eq!(code(gate.admit_cancel(MonoNanos(999_999_999))), Ok(()), "the way out stays open");
+    assert_eq!(code(gate.admit(MonoNanos(1_000_000_000))), Ok(()));
+    assert_eq!(code(gate.admit_cancel(MonoNanos(1_000_000_000))), Ok(()));
+    assert_eq!(code(gate.admit_cancel(MonoNanos(1_000_000_000))), Err(RiskCode::IntentRate));
+    // Without a number of its own it follows that of the orders.
+    let mut gate = RiskGate::new(RiskLimits { orders_per_second_max: two, ..RiskLimits::default() });
+    let admitted = (0..200).filter(|_| gate.admit(MonoNanos(5)).is_ok()).count();
+    assert_eq!(admitted, 100);
 }
 
 #[test]
@@ -277,11 +373,13 @@ fn codes_are_distinct_and_upper_case() {
         RiskCode::QuantityOutOfRange,
         RiskCode::PriceNotPositive,
         RiskCode::NoPrice,
+        RiskCode::StalePrice,
         RiskCode::PriceCollar,
         RiskCode::OrderNotional,
         RiskCode::Position,
         RiskCode::GrossExposure,
         RiskCode::OrderRate,
+        RiskCode::IntentRate,
         RiskCode::OpenOrders,
         RiskCode::SelfCross,
         RiskCode::NotReducing,
@@ -351,13 +449,7 @@ proptest! {
                 let approved = *approved.get();
                 prop_assert!(approved.quantity >= Lots(2) && approved.quantity <= Lots(max_lots));
                 prop_assert!(approved.kind.limit().is_none_or(|limit| limit.0 > 0));
-                let working = WorkingOrder {
-                    instrument: approved.instrument,
-                    side: approved.side,
-                    leaves: approved.quantity,
-                    limit: approved.kind.limit(),
-                    reduce_only: approved.options.reduce_only,
-                };
+                let working = WorkingOrder::of(&approved, approved.quantity);
                 desk.books.open_order(approved.id, working);
             }
         }

@@ -1,9 +1,14 @@
-//! The sandbox against components that mean harm, and against those that do not.
+//! The sandbox and components that behave; those that mean harm have a suite of their own, `tests/hostile`.
 
 mod guest;
-mod hostile;
+mod intake;
+mod majors;
+mod minors;
 mod preflight;
 mod running;
+mod semver;
+mod ticker;
+mod wasi;
 
 use super::*;
 use crate::market::{Instruments, Lots, Tick, UnixNanos};

@@ -53,11 +53,27 @@ fn everything_that_does_not_fit_is_said_at_once() {
     assert_eq!(
         error.to_string(),
         "test: the component does not fit this host
-  - the import ringfence:strategy/random@1.0.0 asks for the function reseed, which this host does not offer: it knows ringfence:strategy up to 1.0.0; a newer host may
-  - the import ringfence:strategy/oracle@1.0.0 is not offered by this host, which knows ringfence:strategy up to 1.0.0; a newer host may
-  - the import wasi:cli/environment@0.2.0 is not granted: a strategy has no files, sockets, clocks or arguments; build for wasm32-unknown-unknown, or stub WASI out
+  - the import ringfence:strategy/random@1.0.0 asks for the function reseed, which this host does not offer: it knows ringfence:strategy up to 1.0.0; no host has it in that version: build it against the published text, or with the SDK
+  - the import ringfence:strategy/oracle@1.0.0 is not offered by this host, which knows ringfence:strategy up to 1.0.0; no host has it in that version: build it against the published text, or with the SDK
+  - the import wasi:cli/environment@0.2.0 is not granted: a strategy has no files, sockets, clocks or arguments; build for wasm32-unknown-unknown, stub WASI out, or grant the virtual one (wasi = \"virtual\")
   - the export ringfence:strategy/strategy@1.0.0 lacks the function stop
   - ringfence:strategy/strategy@1.0.0, strategy-tick(tick).volume: expected s64, found u64"
+    );
+}
+
+#[test]
+fn what_only_a_later_version_has_is_refused_with_the_hosts_that_take_it() {
+    let wit = WIT
+        .replace("strategy@1.0.0", "strategy@1.4.0")
+        .replace("interface random {\n", "interface random {\n  reseed: func();\n");
+    let imports = "(import \"ringfence:strategy/random@1.4.0\" \"reseed\" (func))".into();
+    let found = mismatches(&Guest { wit, imports, version: "1.4.0", ..Guest::default() });
+    let words = found[0].to_string();
+    assert!(
+        words.ends_with(
+            "a host that knows ringfence:strategy 1.4.0 takes it, or build it with an SDK of 1.0.0 or earlier"
+        ),
+        "{words}"
     );
 }
 
@@ -83,6 +99,15 @@ fn a_component_without_the_interface_is_no_strategy() {
     let PluginError::Contract { mismatches, .. } = refused(&bytes) else { panic!("expected mismatches") };
     let interface = "ringfence:strategy/strategy@1.0.0".into();
     assert_eq!(mismatches, [Mismatch::MissingInterface { interface }]);
+}
+
+#[test]
+fn what_a_component_said_before_it_failed_to_load_is_part_of_the_refusal() {
+    let imports =
+        "(import \"ringfence:strategy/log@1.0.0\" \"write\" (func $log (param i32 i32 i32)))".into();
+    let describe = "(call $log (i32.const 4) (i32.const 1024) (i32.const 7)) unreachable".into();
+    let error = refused(&Guest { imports, describe, ..Guest::default() }.build()).to_string();
+    assert!(error.ends_with("; its last words: healthy"), "{error}");
 }
 
 #[test]
@@ -154,22 +179,185 @@ fn another_digest_than_the_pinned_one_is_refused() {
 #[test]
 fn a_component_with_too_many_parts_is_refused_before_it_is_compiled() {
     let too_large = |limits: SandboxLimits, text: &str| {
-        let bytes = wat::parse_str(text).unwrap();
-        match SANDBOX.load(&bytes, "test", None, &limits) {
-            Err(PluginError::Scan { source: ScanError::TooLarge { what, limit, .. }, .. }) => (what, limit),
-            other => panic!("expected a part to be too large, found {other:?}"),
-        }
+        let bytes = wat::parse_str(format!("(component {text})")).unwrap();
+        let seen = SANDBOX.preflight(&bytes, &Terms { limits, ..Terms::default() });
+        let parts = seen.findings.iter().find_map(|finding| match finding {
+            Finding::Scan(ScanError::TooLarge { what, limit, .. }) => Some((*what, *limit)),
+            _ => None,
+        });
+        parts.unwrap_or_else(|| panic!("expected a part to be too large, found {:?}", seen.findings))
     };
-    let functions = "(component (core module (func) (func) (func)))";
+    let functions = "(core module (func) (func) (func))";
     let few = SandboxLimits { functions_max: 2, ..limits() };
     assert_eq!(too_large(few, functions), ("functions", "functions_max"));
-    let long = "(component (core module (func (drop (i32.const 1)) (drop (i32.const 1)))))";
+    let long = "(core module (func (drop (i32.const 1)) (drop (i32.const 1))))";
     let short = SandboxLimits { function_bytes_max: 5, ..limits() };
     assert_eq!(too_large(short, long), ("bytes in one function", "function_bytes_max"));
-    let twice = "(component (core module $m)
-        (core instance (instantiate $m)) (core instance (instantiate $m)))";
+    let twice = "(core module $m) (core instance (instantiate $m)) (core instance (instantiate $m))";
     let one = SandboxLimits { core_instances_max: 1, ..limits() };
     assert_eq!(too_large(one, twice), ("core instances", "core_instances_max"));
+    // The defaults, each with something small that is large once it is compiled.
+    let locals = format!("(core module (func (local {})))", "i32 ".repeat(2_001));
+    assert_eq!(too_large(limits(), &locals), ("locals in one function", "function_locals_max"));
+    let params = format!("(core module (func (param {})))", "i32 ".repeat(101));
+    assert_eq!(too_large(limits(), &params), ("parameters of one function", "function_params_max"));
+    let many = format!(
+        "(core module (type $t (func (param {}))) {})",
+        "i32 ".repeat(100),
+        "(func (type $t))".repeat(601)
+    );
+    assert_eq!(too_large(limits(), &many), ("parameters of all functions", "params_max"));
+    let imports: String = (0..601).map(|it| format!("(import \"\" \"{it}\" (func (type $t)))")).collect();
+    let imported = format!("(core module (type $t (func (param {}))) {imports})", "i32 ".repeat(100));
+    assert_eq!(too_large(limits(), &imported), ("parameters of all functions", "params_max"));
+    let types: String = (0..5_001).map(|_| "(type (func))").collect();
+    assert_eq!(too_large(limits(), &format!("(core module {types})")), ("core types", "types_max"));
+    let memories = format!("(core module {})", "(memory 1)".repeat(5));
+    assert_eq!(too_large(limits(), &memories), ("memories", "memories_max"));
+    let elements = format!("(core module (func $f) (elem func {}))", "$f ".repeat(20_001));
+    assert_eq!(too_large(limits(), &elements), ("elements for its tables", "table_elements_max"));
+    let segments = format!("(core module (memory 1) {})", "(data \"\")".repeat(10_001));
+    assert_eq!(too_large(limits(), &segments), ("data segments", "data_segments_max"));
+    let data = format!("(core module (memory 1) (data \"{}\"))", "x".repeat(101));
+    let little = SandboxLimits { memory_bytes_max: 100, ..limits() };
+    assert_eq!(too_large(little, &data), ("bytes of data", "memory_bytes_max"));
+    let declared = SandboxLimits { declarations_max: 3, ..limits() };
+    let types = "(type (instance (type u8) (type u8) (type u8)))";
+    assert_eq!(too_large(declared, types), ("declarations", "declarations_max"));
+}
+
+#[test]
+fn every_part_that_is_too_large_is_said_together_with_every_other_mistake() {
+    let bytes = wat::parse_str(format!(
+        "(component (import \"evil:corp/wallet\" (instance))
+            (core module (func (param {}) (local {}))))",
+        "i32 ".repeat(101),
+        "i32 ".repeat(2_001)
+    ))
+    .unwrap();
+    let pin = Digest::of(b"another");
+    let error = SANDBOX.load(&bytes, "test", Some(pin), &limits()).unwrap_err();
+    assert_eq!((error.code(), error.class()), ("plugin_pin", crate::resilience::Class::State));
+    let expected = format!(
+        "test: the component is refused for 5 reasons
+  - the component's digest is {}, {pin} is pinned: get the pinned component, or pin this one after looking at it
+  - the component has 2001 locals in one function, 2000 allowed (limit function_locals_max)
+  - the component has 101 parameters of one function, 100 allowed (limit function_params_max)
+  - the import evil:corp/wallet is not offered: a strategy imports ringfence:strategy only
+  - the export ringfence:strategy/strategy@1.0.0 is missing: every strategy has it, the SDK writes it",
+        Digest::of(&bytes)
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn types_nested_as_deep_as_the_file_is_long_do_not_overflow_the_stack() {
+    // An instance type that declares an instance type that …: three bytes a level, and the parser descends.
+    let levels = 1_000_000_u32;
+    let mut types = vec![0x01];
+    (0..levels).for_each(|_| types.extend([0x42, 0x01, 0x01]));
+    types.extend([0x42, 0x00]);
+    let mut bytes = b"\0asm\x0d\0\x01\0\x07".to_vec();
+    let mut length = types.len();
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(types);
+    let error = refused(&bytes);
+    let PluginError::Scan { source: ScanError::TooLarge { what, found, .. }, .. } = error else {
+        panic!("expected the nesting to be refused, found {error}")
+    };
+    assert!(what == "types inside of types" && found >= u64::from(levels), "{found} {what}");
+}
+
+#[test]
+fn the_asynchronous_abi_is_refused_in_words() {
+    let function = "(component
+        (core module $m (func (export \"f\") (result i32) (i32.const 0)) (func (export \"c\") (param i32 i32 i32) (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func (export \"nop\") (canon lift (core func $i \"f\") async (callback (core func $i \"c\")))))";
+    let ty = "(component (type (instance (type (func async)))))";
+    let stream = "(component (core func (canon waitable-set.new)))";
+    for text in [function, ty, stream] {
+        let error = refused(&wat::parse_str(text).unwrap());
+        assert!(
+            matches!(error, PluginError::Scan { source: ScanError::Asynchronous { .. }, .. }),
+            "{text}: {error}"
+        );
+        assert!(error.to_string().contains("one synchronous step"), "{error}");
+    }
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_named_with_the_grant() {
+    let imports = "(import \"ringfence:strategy/kv@1.0.0\" \"delete\" (func (param i32 i32 i32)))
+        (import \"ringfence:strategy/random@1.0.0\" \"next\" (func (result i64)))"
+        .to_owned();
+    let bytes = Guest { imports, ..Guest::default() }.build();
+    let terms =
+        |grants: &[Grant]| Terms { grants: grants.iter().copied().collect(), limits: limits(), pin: None };
+    let error = SANDBOX.admit(&bytes, "test", &terms(&[Grant::Log, Grant::Random])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "test: the component does not fit this host
+  - the import ringfence:strategy/kv@1.0.0 is not granted, only log, random: add \"kv\" to the agent's grants, or build the strategy without it"
+    );
+    assert_eq!(error.code(), "plugin_contract");
+    let plugin = SANDBOX.admit(&bytes, "test", &terms(&[Grant::Kv, Grant::Random])).unwrap();
+    assert_eq!(tick(&mut plugin.instantiate().unwrap()), Ok(vec![]));
+    let seen = SANDBOX.preflight(&bytes, &terms(&[Grant::Random]));
+    let verdicts: Vec<_> = seen.imports.iter().map(|import| (import.grant, import.granted)).collect();
+    assert!(verdicts.contains(&(Some(Grant::Kv), false)) && verdicts.contains(&(Some(Grant::Random), true)));
+}
+
+#[test]
+fn what_is_not_granted_is_not_linked_either() {
+    let imports = "(import \"ringfence:strategy/random@1.0.0\" \"next\" (func (result i64)))".into();
+    let component =
+        Component::from_binary(SANDBOX.engine(), &Guest { imports, ..Guest::default() }.build()).unwrap();
+    let links = |grants: &[Grant]| {
+        let grants: Grants = grants.iter().copied().collect();
+        let adapter = SANDBOX.adapters().iter().next().unwrap();
+        SANDBOX.linker(adapter, &grants, WasiGrant::None).unwrap().instantiate_pre(&component).is_ok()
+    };
+    assert!(links(&[Grant::Random]));
+    assert!(!links(&[Grant::Kv]));
+}
+
+#[test]
+fn a_schema_that_is_not_taken_refuses_the_component() {
+    // The schema is the two bytes at 1056.
+    for (schema, words) in
+        [("{]", "it is no JSON"), ("[]", "not a valid JSON Schema"), ("\\22\\22", "not a valid JSON Schema")]
+    {
+        let more = format!("(data (i32.const {}) \"{schema}\")", guest::FREE);
+        let describe = format!(
+            "(memory.copy (i32.const 1056) (i32.const {}) (i32.const 2)) (i32.const 64)",
+            guest::FREE
+        );
+        let error = refused(&Guest { more, describe, ..Guest::default() }.build());
+        assert_eq!(error.code(), "plugin_schema", "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn settings_are_held_against_the_components_own_schema() {
+    let schema = r#"{"properties":{"a":{"type":"integer","maximum":3}},"additionalProperties":false}"#;
+    let escaped = schema.replace('"', "\\22");
+    let more = format!("(data (i32.const {}) \"{escaped}\")", guest::FREE);
+    let describe = format!(
+        "(i32.store (i32.const 88) (i32.const {})) (i32.store (i32.const 92) (i32.const {})) (i32.const 64)",
+        guest::FREE,
+        schema.len()
+    );
+    let plugin = load(&Guest { more, describe, ..Guest::default() }).unwrap();
+    let setting = |value| [Setting { key: "a".into(), value: SettingValue::Integer(value) }];
+    assert_eq!(plugin.check_settings(&setting(3)), Ok(()));
+    let problems = plugin.check_settings(&setting(4)).unwrap_err().problems;
+    assert_eq!(problems, ["setting \"a\" is 4: give a whole number of at most 3"]);
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn full() -> Guest {
          (func (export \"ringfence:strategy/batch@1.0.0#run\")
             (param i32 i32 i64 i64 i32 i32 i32) (result i32)
             (i32.store (i32.const 384) (i32.wrap_i64 (i64.load offset=8 (local.get 0)))) (i32.const 384))",
-        words(&[0, 3, guest::NAME, 7])
+        words(&[0, 1, guest::NAME, 7])
     );
     Guest { world: "full-strategy-plugin", more, ..Guest::default() }
 }
@@ -200,8 +200,8 @@ fn state_bars_and_batch_are_found_and_called() {
     assert!(plugin.has_state() && plugin.has_bars() && plugin.has_batch());
     let mut strategy = plugin.instantiate().unwrap();
     let saved = strategy.save(&mut services()).unwrap();
-    assert_eq!(saved, Some(StateSnapshot { schema: 3, data: b"healthy".to_vec() }));
-    let state = StateSnapshot { schema: 3, data: vec![2] };
+    assert_eq!(saved, Some(StateSnapshot { schema: 1, data: b"healthy".to_vec() }));
+    let state = StateSnapshot { schema: 1, data: vec![2] };
     strategy.load(&state, &mut services()).unwrap();
     let mut intents = Vec::new();
     strategy.on_bar(&Bar::default(), &context(), &mut services(), &mut intents).unwrap();

@@ -43,13 +43,13 @@ pub enum EnvelopeFault {
 }
 
 /// A wrapped value.
-pub(super) struct Sealed {
+pub(super) struct Wrapped {
     pub value: Vec<u8>,
     /// Name of the file that has to hold the content before the value is stored.
     pub file: Option<String>,
 }
 
-pub(super) fn seal(content: &[u8]) -> Sealed {
+pub(super) fn wrap(content: &[u8]) -> Wrapped {
     let inline = HEADER_BYTES + content.len() <= VALUE_BYTES_MAX;
     let sum: [u8; 32] = Sha256::digest(content).into();
     let mut value = vec![VERSION, if inline { INLINE } else { IN_FILE }];
@@ -61,7 +61,7 @@ pub(super) fn seal(content: &[u8]) -> Sealed {
     if inline {
         value.extend_from_slice(content);
     }
-    Sealed { value, file: (!inline).then(|| name(&sum)) }
+    Wrapped { value, file: (!inline).then(|| name(&sum)) }
 }
 
 /// The file that a value refers to, if its header can be read.
@@ -72,7 +72,7 @@ pub(super) fn file_of(value: &[u8]) -> Option<String> {
 }
 
 /// Verifies a value. `read` fetches the content of a file, if there is such a file.
-pub(super) fn unseal<E>(
+pub(super) fn verify<E>(
     value: &[u8],
     read: impl FnOnce(&str) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<Result<Vec<u8>, EnvelopeFault>, E> {
@@ -120,14 +120,14 @@ mod tests {
     use std::convert::Infallible;
 
     fn open(value: &[u8], file: Option<&[u8]>) -> Result<Vec<u8>, EnvelopeFault> {
-        let Ok(result) = unseal(value, |_| Ok::<_, Infallible>(file.map(<[u8]>::to_vec)));
+        let Ok(result) = verify(value, |_| Ok::<_, Infallible>(file.map(<[u8]>::to_vec)));
         result
     }
 
     #[test]
     fn every_flipped_bit_of_a_value_or_its_file_is_detected() {
         for content in [vec![1, 2, 3], vec![5; 5_000]] {
-            let Sealed { value, file } = seal(&content);
+            let Wrapped { value, file } = wrap(&content);
             let file = file.map(|_| content.clone());
             assert_eq!(open(&value, file.as_deref()), Ok(content));
             for at in 0..value.len() * 8 {
@@ -156,8 +156,8 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_sealed_is_unsealed(content in proptest::collection::vec(any::<u8>(), 0..6_000)) {
-            let Sealed { value, file } = seal(&content);
+        fn whatever_is_wrapped_verifies(content in proptest::collection::vec(any::<u8>(), 0..6_000)) {
+            let Wrapped { value, file } = wrap(&content);
             prop_assert!(value.len() <= VALUE_BYTES_MAX);
             prop_assert_eq!(file_of(&value), file.clone());
             prop_assert_eq!(open(&value, file.map(|_| content.as_slice())), Ok(content));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::resilience::Permille;
 use proptest::prelude::*;
 
 fn second(n: u64) -> MonoNanos {
@@ -27,8 +28,10 @@ const WELL: Signals = Signals {
     feed_age: None,
     index_failed: false,
     journal_failed: false,
+    checkpoints_failed: false,
     venue_auth_failed: false,
     unresolved_orders: false,
+    unreconciled: false,
     strategy_halted: false,
     operator_floor: Mode::Full,
 };
@@ -44,9 +47,11 @@ fn every_signal_asks_for_its_mode_with_its_cause() {
             Mode::Observation,
             ModeCause::FeedStale,
         ),
+        (Signals { checkpoints_failed: true, ..WELL }, Mode::ReadOnly, ModeCause::CheckpointsFailed),
         (Signals { venue_auth_failed: true, ..WELL }, Mode::ReadOnly, ModeCause::VenueAuthFailed),
         (Signals { unresolved_orders: true, ..WELL }, Mode::ReadOnly, ModeCause::UnresolvedOrders),
         (Signals { write_breaker_open: true, ..WELL }, Mode::ReadOnly, ModeCause::WriteBreakerOpen),
+        (Signals { unreconciled: true, ..WELL }, Mode::Observation, ModeCause::Unreconciled),
         (Signals { operator_floor: Mode::ReadOnly, ..WELL }, Mode::ReadOnly, ModeCause::Operator),
         (Signals { operator_floor: Mode::Shutdown, ..WELL }, Mode::Shutdown, ModeCause::Operator),
     ];
@@ -291,20 +296,79 @@ fn the_code_of_a_cause_is_its_name_in_files() {
     assert_eq!(text, format!("\"{}\"", ModeCause::EquityBelowMinimum));
 }
 
+#[test]
+fn books_that_agree_with_the_venue_again_need_no_dwell_and_other_signals_keep_theirs() {
+    let mut agent = fresh();
+    let apart = Signals { unreconciled: true, ..WELL };
+    agent.evaluate(second(0), &apart);
+    let up = agent.evaluate(second(1), &WELL);
+    assert_eq!(up, change(Mode::Observation, Mode::Full, ModeCause::Reconciled));
+    // The breaker opens meanwhile; its dwell is its own.
+    agent.evaluate(second(2), &apart);
+    assert_eq!(agent.evaluate(second(3), &Signals { write_breaker_open: true, ..apart }), None);
+    let up = agent.evaluate(second(4), &WELL);
+    assert_eq!(up, change(Mode::Observation, Mode::ReadOnly, ModeCause::Reconciled));
+    assert_eq!(agent.evaluate(second(63), &WELL), None);
+    let up = agent.evaluate(second(64), &WELL);
+    assert_eq!(up, change(Mode::ReadOnly, Mode::Full, ModeCause::Recovered));
+}
+
+#[test]
+fn a_venue_that_comes_and_goes_does_not_lengthen_dwells() {
+    let mut agent = fresh();
+    for n in 0..50 {
+        agent.evaluate(second(2 * n), &Signals { unreconciled: true, ..WELL });
+        assert_eq!(agent.mode(), Mode::Observation);
+        agent.evaluate(second(2 * n + 1), &WELL);
+        assert_eq!(agent.mode(), Mode::Full);
+    }
+    agent.evaluate(second(100), &Signals { index_failed: true, ..WELL });
+    agent.evaluate(second(101), &WELL);
+    assert_eq!(agent.evaluate(second(161), &WELL).unwrap().to, Mode::ReadOnly);
+}
+
+#[test]
+fn a_shutdown_is_not_hidden_by_books_that_do_not_agree() {
+    let mut agent = fresh();
+    let apart = Signals { unreconciled: true, ..WELL };
+    agent.evaluate(second(0), &apart);
+    let down = agent.evaluate(second(1), &Signals { journal_failed: true, ..apart });
+    assert_eq!(down, change(Mode::Observation, Mode::Shutdown, ModeCause::JournalFailed));
+    let down = fresh().evaluate(second(0), &Signals { journal_failed: true, ..apart });
+    assert_eq!(down, change(Mode::Full, Mode::Shutdown, ModeCause::JournalFailed));
+}
+
+#[test]
+fn modes_that_the_journal_holds_give_the_mode_that_was() {
+    for last in [&WELL, &Signals { unreconciled: true, ..WELL }] {
+        let (mut live, mut folded) = (fresh(), fresh());
+        let ill = Signals { unreconciled: true, write_breaker_open: true, ..WELL };
+        for (at, signals) in [(0, &WELL), (1, &ill), (2, &Signals { unreconciled: true, ..WELL }), (90, last)]
+        {
+            if let Some(change) = live.evaluate(second(at), signals) {
+                folded.adopt(change.to, change.cause);
+            }
+            assert_eq!(folded.mode(), live.mode());
+        }
+    }
+}
+
 fn signals() -> impl Strategy<Value = Signals> {
     let modes = prop_oneof![8 => Just(Mode::Full), 1 => Just(Mode::ReadOnly), 1 => Just(Mode::Observation)];
     // Mostly well, so that a sequence also recovers.
     let rare = || prop::bool::weighted(0.08);
-    let flags = (rare(), rare(), rare(), rare(), rare());
+    let flags = (rare(), rare(), rare(), rare(), rare(), rare());
     (prop::option::of(850_i64..1_000), 0_u64..80, flags, modes).prop_map(
-        |(equity, age, (breaker, index, auth, unresolved, halted), operator_floor)| Signals {
+        |(equity, age, (breaker, index, checkpoints, auth, unresolved, halted), operator_floor)| Signals {
             equity: equity.map(money),
             write_breaker_open: breaker,
             feed_age: Some(Duration::from_secs(age.saturating_sub(15))),
             index_failed: index,
             journal_failed: false,
+            checkpoints_failed: checkpoints,
             venue_auth_failed: auth,
             unresolved_orders: unresolved,
+            unreconciled: false,
             strategy_halted: halted,
             operator_floor,
         },
@@ -345,5 +409,38 @@ proptest! {
             agent.evaluate(second(now), &WELL);
         }
         prop_assert_eq!(agent.mode(), Mode::Full);
+    }
+
+    #[test]
+    fn no_path_between_two_equities_that_stays_full_changes_the_mode(
+        start in 50_000_i64..150_000,
+        (low, high) in (40_000_i64..150_000, 40_000_i64..150_000),
+        path in prop::collection::vec(0.0_f64..=1.0, 1..50),
+        bands in any::<bool>(),
+        minimum in prop::option::of(40_000_i64..100_000),
+    ) {
+        let (low, high) = (low.min(high), low.max(high));
+        let band = |enter, leave| {
+            let permille = |n| Permille::try_from(n).unwrap();
+            bands.then(|| DrawdownBand::new(permille(enter), permille(leave)).unwrap())
+        };
+        let config = DegradationConfig {
+            equity_min: minimum.map(money),
+            drawdown_read_only: band(50, 40),
+            drawdown_observation: band(100, 80),
+            ..DegradationConfig::default()
+        };
+        let mut agent = Degradation::new(config);
+        agent.evaluate(second(0), &equity(start));
+        if agent.stays_full(money(low), money(high)) {
+            for (step, place) in (1..).zip(path) {
+                let there = low + ((high - low) as f64 * place) as i64;
+                prop_assert_eq!(agent.evaluate(second(step), &equity(there)), None, "at {}", there);
+            }
+        } else if agent.mode() == Mode::Full {
+            agent.evaluate(second(1), &equity(high));
+            agent.evaluate(second(2), &equity(low));
+            prop_assert!(agent.mode() != Mode::Full, "the worst path changes it");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a chaos proxy can do to a request, and how often.
 
+use super::super::message::Purpose;
 use crate::resilience::{Class, Classified};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -66,15 +67,18 @@ pub enum Scope {
     Writes,
     /// `GET` and `HEAD`.
     Reads,
+    /// Those that change something, and questions about one order of a venue of kind `http`.
+    Orders,
 }
 
 impl Scope {
     /// Whether a request is in the scope.
-    pub const fn has(self, write: bool) -> bool {
+    pub(in crate::venue) const fn has(self, purpose: Purpose) -> bool {
         match self {
             Self::All => true,
-            Self::Writes => write,
-            Self::Reads => !write,
+            Self::Writes => matches!(purpose, Purpose::Write),
+            Self::Reads => !matches!(purpose, Purpose::Write),
+            Self::Orders => !matches!(purpose, Purpose::Read),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One client connection: requests come in, the decider says what happens to each.
 
+use super::super::message::{self, Kind, Limits, Message, MessageError};
 use super::config::{ChaosConfig, Fault};
 use super::decide::Decision;
-use super::message::{self, Kind, Limits, Message, MessageError};
 use super::proxy::Shared;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
                 return reset(client);
             }
         };
-        let decision = shared.decide(request.write, &mut changes);
+        let decision = shared.decide(request.purpose, &mut changes);
         let then = handle(&mut client, &request, decision, &mut upstream, &shared, &mut changes).await;
         match then {
             Then::Next if request.last => return,

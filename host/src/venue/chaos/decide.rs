@@ -1,5 +1,6 @@
 //! What happens to the next request: a pure decision from the seed, the plan and the requests before it.
 
+use super::super::message::Purpose;
 use super::config::{ChaosConfig, Fault, Plan};
 use crate::random::SplitMix64;
 use std::time::Duration;
@@ -48,8 +49,8 @@ impl Decider {
         self.plan == Plan::Refuse
     }
 
-    pub(super) fn decide(&mut self, write: bool) -> Decision {
-        let random = if write { &mut self.writes } else { &mut self.reads };
+    pub(super) fn decide(&mut self, purpose: Purpose) -> Decision {
+        let random = if purpose == Purpose::Write { &mut self.writes } else { &mut self.reads };
         // As many numbers for every request, whatever comes of it: one fault less leaves the others in place.
         let (roll, choice, jitter) = (random.next_u64(), random.next_u64(), random.next_u64());
         if self.partitioned {
@@ -59,8 +60,8 @@ impl Decider {
         match &self.plan {
             // A connection that was accepted just before has nobody to serve it.
             Plan::Refuse => at_once(Some(Fault::ResetBefore)),
-            Plan::Always(fault, scope) => at_once(scope.has(write).then(|| fault.clone())),
-            Plan::Script(steps, scope) if scope.has(write) => {
+            Plan::Always(fault, scope) => at_once(scope.has(purpose).then(|| fault.clone())),
+            Plan::Script(steps, scope) if scope.has(purpose) => {
                 let step = steps.get(self.script_position).cloned().flatten();
                 self.script_position = self.script_position.saturating_add(1);
                 at_once(step)
@@ -71,7 +72,7 @@ impl Decider {
                 let jitter = below(jitter, config.latency_jitter_ms.saturating_add(1));
                 let latency = Duration::from_millis(config.latency_ms.saturating_add(jitter));
                 let fails =
-                    config.scope.has(write) && below(roll, 1_000) < u64::from(config.failure_permille);
+                    config.scope.has(purpose) && below(roll, 1_000) < u64::from(config.failure_permille);
                 Decision { latency, fault: if fails { choose(config, choice) } else { None } }
             }
         }
@@ -107,9 +108,13 @@ mod tests {
         }
     }
 
+    fn purpose(write: bool) -> Purpose {
+        if write { Purpose::Write } else { Purpose::Read }
+    }
+
     fn decisions(config: ChaosConfig, requests: &[bool]) -> Vec<Decision> {
         let mut decider = Decider::new(config);
-        requests.iter().map(|write| decider.decide(*write)).collect()
+        requests.iter().map(|write| decider.decide(purpose(*write))).collect()
     }
 
     #[test]
@@ -154,7 +159,7 @@ mod tests {
         let mut decider = Decider::new(config());
         decider
             .set_plan(Plan::Script(vec![Some(Fault::DropReply), None, Some(Fault::Corrupt)], Scope::Writes));
-        let steps = [true, false, true, true, true].map(|write| decider.decide(write).fault);
+        let steps = [true, false, true, true, true].map(|write| decider.decide(purpose(write)).fault);
         assert_eq!(steps, [Some(Fault::DropReply), None, None, Some(Fault::Corrupt), None]);
     }
 
@@ -163,9 +168,9 @@ mod tests {
         let mut decider = Decider::new(ChaosConfig::default());
         decider.set_plan(Plan::Always(Fault::Duplicate, Scope::All));
         decider.set_partitioned(true);
-        assert_eq!(decider.decide(true).fault, Some(Fault::BlackHole));
+        assert_eq!(decider.decide(Purpose::Write).fault, Some(Fault::BlackHole));
         decider.set_partitioned(false);
-        assert_eq!(decider.decide(true).fault, Some(Fault::Duplicate));
+        assert_eq!(decider.decide(Purpose::Write).fault, Some(Fault::Duplicate));
     }
 
     #[test]

@@ -6,7 +6,6 @@
 mod config;
 mod connection;
 mod decide;
-mod message;
 mod proxy;
 
 pub use config::{ChaosConfig, ChaosError, Fault, Plan, Scope};

@@ -1,9 +1,10 @@
 //! The proxy's listener, its control and its statistics.
 
+use super::super::message::MessageError;
+use super::super::message::Purpose;
 use super::config::{ChaosConfig, ChaosError, Plan};
 use super::connection;
 use super::decide::{Decider, Decision};
-use super::message::MessageError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -97,10 +98,10 @@ impl Shared {
     }
 
     /// Decides the next request. `changes` then wakes at the first change of the plan after this decision.
-    pub(super) fn decide(&self, write: bool, changes: &mut watch::Receiver<u64>) -> Decision {
+    pub(super) fn decide(&self, purpose: Purpose, changes: &mut watch::Receiver<u64>) -> Decision {
         let mut state = self.state();
         changes.mark_unchanged();
-        let decision = state.decider.decide(write);
+        let decision = state.decider.decide(purpose);
         state.stats.requests += 1;
         if let Some(fault) = &decision.fault {
             *state.stats.injected.entry(fault.name().to_owned()).or_default() += 1;

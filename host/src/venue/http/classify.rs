@@ -1,7 +1,9 @@
 //! From what was observed on the wire to what is known about the order: the one table of this venue.
 
+use super::super::observation::{Answer, Observation, Undecodable, excerpt};
 use super::super::{OrderUpdate, Outcome, VenueProfile};
-use super::wire::{self, Undecodable};
+use super::wire;
+use crate::orders::Ledger;
 use crate::resilience::{Class, Failure, Phase};
 
 /// What the request was about.
@@ -11,44 +13,6 @@ pub(super) enum Ask {
     Order,
     /// To say what became of an order. A query that fails says nothing about the order.
     Query,
-}
-
-/// What was observed of one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Observation {
-    /// No byte of it can have reached the venue.
-    NotSent(TransportError),
-    /// Some of it may have, and no whole reply came back.
-    Lost(TransportError),
-    /// A reply.
-    Answered(Answer),
-}
-
-/// Where the transport broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TransportKind {
-    Build,
-    Dns,
-    Connect,
-    Tls,
-    Timeout,
-    Reset,
-    Incomplete,
-}
-
-/// Why there is no reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TransportError {
-    pub(super) kind: TransportKind,
-    pub(super) detail: String,
-}
-
-/// A reply as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    /// `None` when it was larger than the limit.
-    pub(super) body: Option<Vec<u8>>,
 }
 
 /// What a status says about an order that was sent.
@@ -62,6 +26,23 @@ enum Verdict {
     InProgress,
     NobodyKnows,
 }
+
+/// The refusals of the contract that come from a look at the order itself, under its key. Whatever else says no
+/// with a 4xx, a gateway before the venue or the venue before it looks at keys, refuses this one request, and
+/// does not say that an earlier one with the same key was not executed.
+const OF_THE_ORDER: &[&str] = &[
+    "client_id_mismatch",
+    "insufficient_funds",
+    "invalid_order",
+    "invalid_price",
+    "invalid_quantity",
+    "no_market",
+    "order_closed",
+    "reduce_only",
+    "unknown_order",
+    "unknown_symbol",
+    "would_cross",
+];
 
 const fn verdict(status: u16) -> Verdict {
     match status {
@@ -107,10 +88,10 @@ fn answered(
     decode: impl FnOnce(&[u8]) -> Result<Vec<OrderUpdate>, Undecodable>,
 ) -> Outcome {
     let status = answer.status;
-    let refusal = answer.refusal();
+    let refusal = refusal(answer);
     let api = |code: Option<String>, phase| {
         let code = code.unwrap_or_else(|| format!("http_{status}"));
-        Failure::new(Class::Api, code, phase, answer.describe())
+        Failure::new(Class::Api, code, phase, describe(answer))
     };
     match verdict(status) {
         Verdict::Done => match answer.body.as_deref() {
@@ -129,9 +110,16 @@ fn answered(
         }
         Verdict::Unauthorized => Outcome::Refused(api(Some("unauthorized".into()), Phase::Done)),
         Verdict::KeyReused => {
-            Outcome::Refused(Failure::new(Class::Logic, "key_reused", Phase::Done, answer.describe()))
+            Outcome::Refused(Failure::new(Class::Logic, Ledger::KEY_REUSED, Phase::Done, describe(answer)))
         }
-        Verdict::Refused => Outcome::Refused(api(refusal, Phase::Done)),
+        // An order has the id: an earlier copy of this request was executed, or is being.
+        Verdict::Refused if refusal.as_deref() == Some("duplicate_client_id") => {
+            Outcome::Ambiguous(api(refusal, Phase::MaybeSent))
+        }
+        Verdict::Refused => {
+            let judged = refusal.as_deref().is_some_and(|code| OF_THE_ORDER.contains(&code));
+            Outcome::Refused(api(refusal, if judged { Phase::Done } else { Phase::MaybeSent }))
+        }
         Verdict::TryLater if profile.refusal_is_proof => Outcome::NotSent(api(None, Phase::NotSent)),
         Verdict::InProgress => Outcome::Ambiguous(api(Some("in_progress".into()), Phase::MaybeSent)),
         Verdict::TryLater | Verdict::NobodyKnows => Outcome::Ambiguous(api(None, Phase::MaybeSent)),
@@ -152,7 +140,7 @@ pub(super) fn read_body(observation: Observation) -> Result<Vec<u8>, Failure> {
                 Verdict::Unauthorized => "unauthorized".into(),
                 _ => format!("http_{}", answer.status),
             };
-            Err(Failure::new(Class::Api, code, Phase::Done, answer.describe()))
+            Err(Failure::new(Class::Api, code, Phase::Done, describe(&answer)))
         }
     }
 }
@@ -162,48 +150,27 @@ pub(super) fn undecodable(status: u16, error: &Undecodable, phase: Phase) -> Fai
     Failure::new(Class::Data, "reply_undecodable", phase, format!("the venue answered {status}, but {error}"))
 }
 
-impl Answer {
-    /// The venue's own code of a refusal.
-    fn refusal(&self) -> Option<String> {
-        wire::refusal(self.body.as_deref()?).map(|(code, _)| code)
-    }
-
-    fn describe(&self) -> String {
-        let status = self.status;
-        match self.body.as_deref() {
-            None => format!("the venue answered {status} with an oversized body"),
-            Some([]) => format!("the venue answered {status}"),
-            Some(body) => match wire::refusal(body) {
-                Some((code, message)) => format!("the venue answered {status} {code}: {message}"),
-                None => format!("the venue answered {status}: {}", wire::excerpt(body)),
-            },
-        }
-    }
-
-    fn too_large(&self, phase: Phase) -> Failure {
-        let message = format!("the venue answered {} with more than reply_bytes_max bytes", self.status);
-        Failure::new(Class::Data, "reply_too_large", phase, message)
-    }
+/// The venue's own code of a refusal.
+fn refusal(answer: &Answer) -> Option<String> {
+    wire::refusal(answer.body.as_deref()?).map(|(code, _)| code)
 }
 
-impl TransportError {
-    fn failure(self, phase: Phase) -> Failure {
-        let (class, code) = match self.kind {
-            TransportKind::Build => (Class::Logic, "request_build"),
-            TransportKind::Dns => (Class::Network, "dns"),
-            TransportKind::Connect => (Class::Network, "connect"),
-            TransportKind::Tls => (Class::Network, "tls"),
-            TransportKind::Timeout => (Class::Network, "timeout"),
-            TransportKind::Reset => (Class::Network, "reset"),
-            TransportKind::Incomplete => (Class::Network, "incomplete"),
-        };
-        Failure::new(class, code, phase, self.detail)
+fn describe(answer: &Answer) -> String {
+    let status = answer.status;
+    match answer.body.as_deref() {
+        None => format!("the venue answered {status} with an oversized body"),
+        Some([]) => format!("the venue answered {status}"),
+        Some(body) => match wire::refusal(body) {
+            Some((code, message)) => format!("the venue answered {status} {code}: {message}"),
+            None => format!("the venue answered {status}: {}", excerpt(body)),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::HttpVenueConfig;
+    use super::super::super::observation::{TransportError, TransportKind};
+    use super::super::{HttpCapability, HttpVenueConfig};
     use super::*;
 
     const REFUSED: &[u8] = br#"{"code":"unknown_order","message":"no such order"}"#;
@@ -222,12 +189,18 @@ mod tests {
             Outcome::NotSent(failure) => ("not-sent", failure),
             Outcome::Ambiguous(failure) => ("ambiguous", failure),
         };
-        let phase = match word {
-            "refused" => Phase::Done,
-            "not-sent" => Phase::NotSent,
-            _ => Phase::MaybeSent,
+        let word = match (word, failure.phase) {
+            ("refused", Phase::MaybeSent) => "refused-once",
+            (word, phase) => {
+                let expected = match word {
+                    "refused" => Phase::Done,
+                    "not-sent" => Phase::NotSent,
+                    _ => Phase::MaybeSent,
+                };
+                assert_eq!(phase, expected, "{word}");
+                word
+            }
         };
-        assert_eq!(failure.phase, phase, "{word}");
         format!("{word} {} {}", failure.class, failure.code)
     }
 
@@ -248,14 +221,16 @@ mod tests {
             (204, b"", "ambiguous data reply_undecodable"),
             (301, b"", "ambiguous api http_301"),
             (400, REFUSED, "refused api unknown_order"),
-            (400, b"<html>", "refused api http_400"),
+            (400, b"<html>", "refused-once api http_400"),
             (401, b"", "refused api unauthorized"),
             (403, REFUSED, "refused api unauthorized"),
             (404, REFUSED, "refused api unknown_order"),
-            (404, b"", "refused api http_404"),
+            (404, b"", "refused-once api http_404"),
+            (400, br#"{"code":"invalid_json"}"#, "refused-once api invalid_json"),
+            (404, br#"{"code":"no_such_path"}"#, "refused-once api no_such_path"),
             (408, b"", "ambiguous api http_408"),
             (409, b"", "ambiguous api in_progress"),
-            (413, b"", "refused api http_413"),
+            (413, b"", "refused-once api http_413"),
             (422, REFUSED, "refused logic key_reused"),
             (429, b"", "ambiguous api http_429"),
             (500, b"", "ambiguous api http_500"),
@@ -298,10 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_an_open_order_has_is_asked_about_and_not_taken_for_a_refusal() {
+        let body = br#"{"code":"duplicate_client_id","message":"an open order has it"}"#;
+        for capability in
+            [HttpCapability::IdempotentKeys, HttpCapability::QueryByClientId, HttpCapability::UniqueWhileOpen]
+        {
+            let profile = HttpVenueConfig { capability, ..HttpVenueConfig::default() }.profile();
+            let decode = |_: &[u8]| Ok(Vec::new());
+            let outcome = classify(Ask::Order, answer(400, body), &profile, decode);
+            let Outcome::Ambiguous(failure) = outcome else { panic!("{capability:?}: {outcome:?}") };
+            assert_eq!((failure.phase, &*failure.code), (Phase::MaybeSent, "duplicate_client_id"));
+        }
+    }
+
+    #[test]
     fn an_oversized_reply_is_no_reply() {
         let oversized = |status| Observation::Answered(Answer { status, body: None });
         assert_eq!(judge(Ask::Order, oversized(200), false), "ambiguous data reply_too_large");
-        assert_eq!(judge(Ask::Order, oversized(400), false), "refused api http_400");
+        assert_eq!(judge(Ask::Order, oversized(400), false), "refused-once api http_400");
     }
 
     #[test]

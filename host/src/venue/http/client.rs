@@ -1,25 +1,22 @@
 //! The venue itself: which request goes where.
 
-use super::super::{BoxFuture, Reply, Request, RequestKind, UpdatesPage, Venue, VenueProfile};
+use super::super::feed::{PriceRow, PriceSource};
+use super::super::observation::Undecodable;
+use super::super::setup::VenueSetupError;
+use super::super::transport::{Exchange, Roots, Transport};
+use super::super::{
+    Baseline, BoxFuture, Question, Reply, Request, RequestKind, UpdatesPage, Venue, VenuePosition,
+    VenueProfile,
+};
 use super::classify::{self, Ask};
-use super::config::{HttpVenueConfig, HttpVenueError};
-use super::transport::{Exchange, Roots, Transport};
-use super::wire::{self, PriceRow, Undecodable};
-use crate::market::{InstrumentId, Instruments, Lots, Money};
+use super::config::HttpVenueConfig;
+use super::wire;
+use crate::market::{Instruments, Money};
 use crate::orders::{IntentKey, Sendable};
 use crate::resilience::{Class, Failure, Phase};
 use crate::venue::paper::MarketTick;
 use reqwest::Method;
 use std::sync::Arc;
-
-/// A position as the venue reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VenuePosition {
-    /// In which instrument.
-    pub instrument: InstrumentId,
-    /// Signed quantity.
-    pub quantity: Lots,
-}
 
 /// Cash and equity as the venue reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +45,14 @@ impl HttpVenue {
     ///
     /// # Errors
     /// When the configuration is wrong, the key is missing, or the HTTP client cannot start.
-    pub fn new(config: &HttpVenueConfig, instruments: Arc<Instruments>) -> Result<Self, HttpVenueError> {
+    pub fn new(config: &HttpVenueConfig, instruments: Arc<Instruments>) -> Result<Self, VenueSetupError> {
         config.check()?;
-        let key =
-            config.key.load().map_err(|source| HttpVenueError::Key { venue: config.name.clone(), source })?;
-        let roots = if config.base_url.starts_with("https") { Roots::System } else { Roots::Nobody };
+        let key = config
+            .key
+            .load()
+            .map_err(|source| VenueSetupError::Key { venue: config.name.clone(), source })?;
         Ok(Self {
-            transport: Transport::new(config, &key, roots)?,
+            transport: Transport::new(&config.transport(), &key, Roots::of(&config.base_url))?,
             profile: config.profile(),
             updates_page_max: config.updates_page_max,
             instruments,
@@ -72,14 +70,6 @@ impl HttpVenue {
     /// When there is no reply, or none that can be read.
     pub async fn account(&self) -> Result<AccountState, Failure> {
         self.read("/api/account", wire::account).await
-    }
-
-    /// The positions in the instruments of this table; an instrument without a position may be missing.
-    ///
-    /// # Errors
-    /// When there is no reply, or none that can be read.
-    pub async fn positions(&self) -> Result<Vec<VenuePosition>, Failure> {
-        self.read("/api/positions", |body| wire::positions(body, &self.instruments)).await
     }
 
     /// Shows market data to a paper venue, which alone takes it. Returns the number of its newest order change.
@@ -101,16 +91,6 @@ impl HttpVenue {
         Ok(shown.sequence)
     }
 
-    /// The rows of the prices, unchecked.
-    pub(crate) async fn prices(&self) -> Result<Vec<PriceRow>, Failure> {
-        self.read("/api/prices", wire::prices).await
-    }
-
-    /// The instruments that this venue converts for.
-    pub(crate) fn instruments(&self) -> &Arc<Instruments> {
-        &self.instruments
-    }
-
     async fn read<T>(
         &self,
         path: &str,
@@ -130,6 +110,16 @@ impl HttpVenue {
     }
 }
 
+impl PriceSource for HttpVenue {
+    fn instruments(&self) -> &Arc<Instruments> {
+        &self.instruments
+    }
+
+    fn prices(&self) -> BoxFuture<'_, Result<Vec<PriceRow>, Failure>> {
+        Box::pin(self.read("/api/prices", wire::prices))
+    }
+}
+
 impl Venue for HttpVenue {
     fn send<'a>(&'a self, request: &'a Sendable) -> BoxFuture<'a, Reply> {
         Box::pin(async move {
@@ -143,15 +133,25 @@ impl Venue for HttpVenue {
         })
     }
 
-    fn query<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Reply> {
+    fn query<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Reply> {
         Box::pin(async move {
-            let about = match request.kind {
-                RequestKind::Place => request.key,
+            let about = match question.request.kind {
+                RequestKind::Place => question.request.key,
                 RequestKind::Cancel(target) | RequestKind::Amend(target) => target,
             };
             let exchange = self.transport.read(&format!("/api/orders/{about}")).await;
             self.reply(Ask::Query, exchange, about)
         })
+    }
+
+    fn baseline<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Baseline, Failure>> {
+        let text = "a venue that can be asked by key needs no baseline; this is a defect of the host";
+        let failure = Failure::new(Class::Logic, "no_baseline", Phase::NotSent, text);
+        Box::pin(async move { Err(failure) })
+    }
+
+    fn positions<'a>(&'a self) -> BoxFuture<'a, Result<Vec<VenuePosition>, Failure>> {
+        Box::pin(self.read("/api/positions", |body| wire::positions(body, &self.instruments)))
     }
 
     fn updates<'a>(&'a self, after: u64) -> BoxFuture<'a, Result<UpdatesPage, Failure>> {

@@ -1,11 +1,23 @@
 //! How a venue of kind `http` is reached.
 
-use super::super::{KeySource, SecretError, VenueProfile};
-use crate::resilience::{Class, Classified};
+use super::super::setup::{VenueSetupError, check_url};
+use super::super::transport::TransportConfig;
+use super::super::{Capability, KeySource, VenueProfile};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use std::time::Duration;
-use thiserror::Error;
+
+/// What a venue of kind `http` does with the key of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HttpCapability {
+    /// It remembers the key and executes the same key once.
+    #[default]
+    IdempotentKeys,
+    /// It takes the key as a client order id that it can be asked about, and executes the same id twice.
+    QueryByClientId,
+    /// The same, but it refuses an id that one of its open orders has.
+    UniqueWhileOpen,
+}
 
 /// Configuration of a venue of kind `http`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +37,10 @@ pub struct HttpVenueConfig {
     /// Connecting, TLS included; must be below `request_timeout_ms`, since only a connect that failed by
     /// itself proves that nothing was sent. Default 2,000: three lost SYN packets.
     pub connect_timeout_ms: u64,
-    /// How long the venue remembers an idempotency key, minus a margin. Default 72,000 (20 hours): the usual
+    /// What the venue does with the key of a request. Default: it remembers it. Where it does not, an order
+    /// in doubt is asked about before it is sent again.
+    pub capability: HttpCapability,
+    /// How long a venue with idempotency keys remembers one, minus a margin. Default 72,000 (20 hours): the usual
     /// promise is 24.
     pub key_window_s: u64,
     /// Whether the venue promises that a 429 or 503 means "not executed". Default no: a proxy in between
@@ -49,6 +64,7 @@ impl Default for HttpVenueConfig {
             plain_http: false,
             request_timeout_ms: 5_000,
             connect_timeout_ms: 2_000,
+            capability: HttpCapability::IdempotentKeys,
             key_window_s: 72_000,
             refusal_is_proof: false,
             reply_bytes_max: 1024 * 1024,
@@ -58,91 +74,38 @@ impl Default for HttpVenueConfig {
     }
 }
 
-/// Why a venue of kind `http` cannot be set up.
-#[derive(Debug, Error)]
-pub enum HttpVenueError {
-    /// The address is not one.
-    #[error(
-        "venue {venue}: base_url \"{found}\" {problem}; give scheme, host and port, as in https://venue.example"
-    )]
-    BaseUrl {
-        /// Which venue.
-        venue: String,
-        /// The text found.
-        found: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The key would cross a network in the clear.
-    #[error(
-        "venue {venue}: base_url \"{found}\" would send the API key unencrypted to another machine; use https, or set plain_http = true"
-    )]
-    PlainHttp {
-        /// Which venue.
-        venue: String,
-        /// The address.
-        found: String,
-    },
-    /// A number is out of range.
-    #[error("venue {venue}: {field} is {found}, expected {expected}")]
-    Limit {
-        /// Which venue.
-        venue: String,
-        /// Which field.
-        field: &'static str,
-        /// Its value.
-        found: u64,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// There is no API key.
-    #[error("venue {venue}: {source}")]
-    Key {
-        /// Which venue.
-        venue: String,
-        /// Why.
-        source: SecretError,
-    },
-    /// The HTTP client cannot be built.
-    #[error(
-        "venue {venue}: the HTTP client cannot start ({detail}); for https, check that the system has root certificates"
-    )]
-    Client {
-        /// Which venue.
-        venue: String,
-        /// What it says.
-        detail: String,
-    },
-}
-
-impl Classified for HttpVenueError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Client { .. } => Class::Resource,
-            Self::Key { source, .. } => source.class(),
-            Self::BaseUrl { .. } | Self::PlainHttp { .. } | Self::Limit { .. } => Class::State,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::BaseUrl { .. } => "venue_base_url",
-            Self::PlainHttp { .. } => "venue_plain_http",
-            Self::Limit { .. } => "venue_limit",
-            Self::Key { source, .. } => source.code(),
-            Self::Client { .. } => "venue_client",
-        }
-    }
-}
-
 impl HttpVenueConfig {
     /// What the venue promises, for the core.
     pub fn profile(&self) -> VenueProfile {
         VenueProfile {
             name: self.name.clone(),
-            key_window: Duration::from_secs(self.key_window_s),
+            capability: self.capability(),
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             refusal_is_proof: self.refusal_is_proof,
+            reports_changes: true,
+        }
+    }
+
+    /// What the transport needs of it.
+    pub(in crate::venue) fn transport(&self) -> TransportConfig<'_> {
+        TransportConfig {
+            venue: &self.name,
+            base_url: &self.base_url,
+            request_timeout_ms: self.request_timeout_ms,
+            connect_timeout_ms: self.connect_timeout_ms,
+            reply_bytes_max: self.reply_bytes_max,
+            idle_connections_max: self.idle_connections_max,
+        }
+    }
+
+    /// What the venue promises about one order.
+    pub fn capability(&self) -> Capability {
+        match self.capability {
+            HttpCapability::IdempotentKeys => {
+                Capability::IdempotentKeys { window: Duration::from_secs(self.key_window_s) }
+            }
+            HttpCapability::QueryByClientId => Capability::QueryByClientId,
+            HttpCapability::UniqueWhileOpen => Capability::UniqueWhileOpen,
         }
     }
 
@@ -150,14 +113,14 @@ impl HttpVenueConfig {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(&self) -> Result<(), HttpVenueError> {
+    pub fn check(&self) -> Result<(), VenueSetupError> {
         let expected = |field, found: u64, good, expected| {
             if good {
                 return Ok(());
             }
-            Err(HttpVenueError::Limit { venue: self.name.clone(), field, found, expected })
+            Err(VenueSetupError::Limit { venue: self.name.clone(), field, found, expected })
         };
-        self.check_url()?;
+        check_url(&self.name, &self.base_url, self.plain_http)?;
         let (request, connect) = (self.request_timeout_ms, self.connect_timeout_ms);
         expected("request_timeout_ms", request, (1..=600_000).contains(&request), "1 to 600000")?;
         expected(
@@ -171,43 +134,12 @@ impl HttpVenueConfig {
         let page = u64::from(self.updates_page_max);
         expected("updates_page_max", page, (1..=10_000).contains(&page), "1 to 10000")
     }
-
-    fn check_url(&self) -> Result<(), HttpVenueError> {
-        let wrong = |problem| HttpVenueError::BaseUrl {
-            venue: self.name.clone(),
-            found: self.base_url.clone(),
-            problem,
-        };
-        let url = reqwest::Url::parse(&self.base_url).map_err(|_| wrong("is not a URL"))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            // Not shown: whoever writes a password here has written it in the wrong place.
-            let found = "<hidden>".into();
-            let problem = "holds a user name, and keys do not belong in a configuration";
-            return Err(HttpVenueError::BaseUrl { venue: self.name.clone(), found, problem });
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("holds a query or a fragment"));
-        }
-        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if self.plain_http || is_loopback(host) => Ok(()),
-            "http" => {
-                Err(HttpVenueError::PlainHttp { venue: self.name.clone(), found: self.base_url.clone() })
-            }
-            _ => Err(wrong("is neither http nor https")),
-        }
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resilience::Classified as _;
 
     fn with(change: impl FnOnce(&mut HttpVenueConfig)) -> Result<(), &'static str> {
         let mut config = HttpVenueConfig::default();

@@ -142,6 +142,7 @@ mod tests {
             tif: TimeInForce::Gtd(UnixNanos(7)),
             options: OrderOptions { post_only: false, reduce_only: true },
             reference: None,
+            held: Lots(0),
         };
         let text = encode(&Operation::Place { key: key(1), order: order.clone() }).unwrap();
         let expected = format!(
@@ -162,20 +163,32 @@ mod tests {
     fn an_amendment_names_only_what_changes_and_a_cancel_has_no_body() {
         let instruments = instruments();
         let (_, instrument) = instruments.iter().next().unwrap();
-        let amend =
-            |limit| Operation::Amend { key: key(2), target: key(1), instrument, quantity: Lots(20), limit };
+        let amend = |limit| Operation::Amend {
+            key: key(2),
+            target: key(1),
+            venue_id: None,
+            instrument,
+            quantity: Lots(20),
+            limit,
+        };
         assert_eq!(encode(&amend(None)).unwrap(), r#"{"quantity":"2"}"#);
         let text = encode(&amend(Some(PriceTicks(9_925)))).unwrap();
         assert_eq!(text, r#"{"quantity":"2","limit_price":"99.25"}"#);
-        assert_eq!(encode(&Operation::Cancel { key: key(3), target: key(1) }).unwrap(), "");
+        assert_eq!(encode(&Operation::Cancel { key: key(3), target: key(1), venue_id: None }).unwrap(), "");
     }
 
     #[test]
     fn an_order_for_nothing_is_not_written() {
         let instruments = instruments();
         let (_, instrument) = instruments.iter().next().unwrap();
-        let amend =
-            Operation::Amend { key: key(2), target: key(1), instrument, quantity: Lots(0), limit: None };
+        let amend = Operation::Amend {
+            key: key(2),
+            target: key(1),
+            venue_id: None,
+            instrument,
+            quantity: Lots(0),
+            limit: None,
+        };
         assert!(matches!(encode(&amend), Err(EncodeError::Number { what: "the quantity", .. })));
     }
 }

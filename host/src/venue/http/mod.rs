@@ -16,10 +16,8 @@ mod classify;
 mod client;
 mod config;
 mod dialect;
-mod transport;
 mod wire;
 
-pub use client::{AccountState, HttpVenue, VenuePosition};
-pub use config::{HttpVenueConfig, HttpVenueError};
+pub use client::{AccountState, HttpVenue};
+pub use config::{HttpCapability, HttpVenueConfig};
 pub use dialect::HttpDialect;
-pub(crate) use wire::PriceRow;

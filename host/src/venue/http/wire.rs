@@ -1,29 +1,13 @@
 //! The replies of kind `http`, and what they mean in the steps of our instruments.
 
+use super::super::feed::PriceRow;
 use super::super::number::Exact;
-use super::super::{OrderChange, OrderUpdate, UpdatesPage};
-use super::client::{AccountState, VenuePosition};
+use super::super::observation::{Undecodable, excerpt};
+use super::super::{OrderChange, OrderUpdate, UpdatesPage, VenuePosition};
+use super::client::AccountState;
 use crate::market::{Instrument, Instruments, Lots, Money, PriceTicks};
 use crate::orders::IntentKey;
 use serde::Deserialize;
-use serde_json::Value;
-use std::fmt;
-
-/// Why a body does not mean anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Undecodable(String);
-
-impl Undecodable {
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-}
-
-impl fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 #[derive(Deserialize)]
 struct OrderReply {
@@ -82,20 +66,6 @@ struct AccountReply {
     sequence: u64,
 }
 
-/// One row of the prices, with the numbers as they came: one bad price must not hide the others.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(crate) struct PriceRow {
-    pub(crate) symbol: String,
-    pub(crate) sequence: u64,
-    pub(crate) at_ns: u64,
-    #[serde(default)]
-    pub(crate) last: Value,
-    #[serde(default)]
-    pub(crate) bid: Value,
-    #[serde(default)]
-    pub(crate) ask: Value,
-}
-
 #[derive(Deserialize)]
 struct PricesReply {
     prices: Vec<PriceRow>,
@@ -115,11 +85,11 @@ pub(super) fn order(
     for update in reply.updates {
         if update.client_id.parse() != Ok(expected) {
             let found = excerpt(update.client_id.as_bytes());
-            return Err(Undecodable(format!("it speaks of order {found} instead of {expected}")));
+            return Err(Undecodable::new(format!("it speaks of order {found} instead of {expected}")));
         }
         let instrument = find(instruments, &update.symbol).ok_or_else(|| {
             let symbol = excerpt(update.symbol.as_bytes());
-            Undecodable(format!("it names instrument {symbol}, which is not configured"))
+            Undecodable::new(format!("it names instrument {symbol}, which is not configured"))
         })?;
         updates.push(convert(update.sequence, expected, update.change, instrument)?);
     }
@@ -134,7 +104,7 @@ pub(super) fn page(body: &[u8], after: u64, instruments: &Instruments) -> Result
     let mut last = after;
     for update in reply.updates {
         if update.sequence <= last || update.sequence > reply.through {
-            return Err(Undecodable(format!(
+            return Err(Undecodable::new(format!(
                 "update {} does not lie between {last} and {}",
                 update.sequence, reply.through
             )));
@@ -148,7 +118,7 @@ pub(super) fn page(body: &[u8], after: u64, instruments: &Instruments) -> Result
         }
     }
     if page.through < after || (page.more && page.through == after) {
-        return Err(Undecodable(format!(
+        return Err(Undecodable::new(format!(
             "it ends at update {} and was asked for those after {after}",
             page.through
         )));
@@ -195,15 +165,9 @@ pub(super) fn refusal(body: &[u8]) -> Option<(String, String)> {
     Some((code.to_ascii_lowercase(), excerpt(message.as_bytes())))
 }
 
-/// The beginning of a text from outside, without what could drive a terminal.
-pub(super) fn excerpt(text: &[u8]) -> String {
-    let start = text.get(..200).unwrap_or(text);
-    String::from_utf8_lossy(start).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Undecodable> {
     serde_json::from_slice(body).map_err(|error| {
-        Undecodable(format!("its body does not fit the contract ({error}): {}", excerpt(body)))
+        Undecodable::new(format!("its body does not fit the contract ({error}): {}", excerpt(body)))
     })
 }
 
@@ -243,17 +207,17 @@ fn convert(
             OrderChange::Rejected { code: excerpt(code.as_bytes()), detail: excerpt(message.as_bytes()) }
         }
     };
-    Ok(OrderUpdate { sequence, key, change })
+    Ok(OrderUpdate { sequence, key, change, venue_id: None })
 }
 
 fn lots(instrument: &Instrument, quantity: Exact) -> Result<Lots, Undecodable> {
-    instrument.lots(quantity.0).map_err(|error| Undecodable(format!("a quantity does not fit: {error}")))
+    instrument.lots(quantity.0).map_err(|error| Undecodable::new(format!("a quantity does not fit: {error}")))
 }
 
 fn price(instrument: &Instrument, price: Exact) -> Result<PriceTicks, Undecodable> {
     let ticks = instrument
         .price_ticks(price.0)
-        .map_err(|error| Undecodable(format!("a price does not fit: {error}")))?;
+        .map_err(|error| Undecodable::new(format!("a price does not fit: {error}")))?;
     positive(ticks, ticks.0)
 }
 
@@ -298,7 +262,7 @@ mod tests {
             fee: Money::new((-1).into()).checked_mul(rust_decimal::Decimal::new(1, 2)).unwrap(),
             maker: true,
         };
-        assert_eq!(updates[1], OrderUpdate { sequence: 4, key: key(1), change: expected });
+        assert_eq!(updates[1], OrderUpdate { sequence: 4, key: key(1), change: expected, venue_id: None });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One account: its orders, what was executed, cash and positions.
 
-use super::config::PaperConfig;
+use super::config::{PaperConfig, PaperKeys};
 use super::keys::Keys;
 use super::market::Market;
 use super::matching::{self, Fill};
@@ -99,11 +99,15 @@ impl Account {
         if self.orders.len() >= context.rules.orders_max || self.updates.len() >= context.rules.updates_max {
             return Err(Refusal::new("ledger_full", "this venue keeps no more orders; start it again"));
         }
-        if context.rules.honour_keys && self.by_client.contains_key(&order.client_id) {
-            return Err(Refusal::new(
-                "duplicate_client_id",
-                "an order with this client_id was placed before",
-            ));
+        let taken = match (context.rules.keys, self.find(&order.client_id)) {
+            (PaperKeys::Honoured, Some(_)) => Some("an order with this client_id was placed before"),
+            (PaperKeys::UniqueWhileOpen, Some((_, known))) if known.is_working() => {
+                Some("an open order has this client_id")
+            }
+            _ => None,
+        };
+        if let Some(words) = taken {
+            return Err(Refusal::new("duplicate_client_id", words));
         }
         if context.market.instrument(&order.symbol).is_none() {
             return Err(Refusal::new(

@@ -7,6 +7,7 @@ use super::order::Refusal;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use rust_decimal::Decimal;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -136,7 +137,7 @@ pub(super) fn updates(account: &Account, after: u64, limit: usize, newest: u64) 
     })
 }
 
-pub(super) fn positions(account: &Account) -> Answer {
+pub(super) fn positions<'a>(held: impl Iterator<Item = (&'a str, Decimal)>) -> Answer {
     #[derive(Serialize)]
     struct View<'a> {
         positions: Vec<Position<'a>>,
@@ -147,7 +148,7 @@ pub(super) fn positions(account: &Account) -> Answer {
         quantity: Exact,
     }
     let position = |(symbol, quantity)| Position { symbol, quantity: Exact(quantity) };
-    Answer::ok(&View { positions: account.positions().map(position).collect() })
+    Answer::ok(&View { positions: held.map(position).collect() })
 }
 
 pub(super) fn account(account: &Account, market: &Market, newest: u64) -> Answer {

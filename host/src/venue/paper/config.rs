@@ -24,9 +24,8 @@ pub struct PaperConfig {
     /// Most that one order is filled at one tick, in units. Default: no limit. A small number makes
     /// partial fills.
     pub fill_quantity_max: Option<Decimal>,
-    /// Whether a repeated idempotency key gives the stored reply. Default yes; without it every request is
-    /// an order of its own, as at venues that ignore the header.
-    pub honour_keys: bool,
+    /// What becomes of a repeated idempotency key. Default: it gives the stored reply.
+    pub keys: PaperKeys,
     /// Time between taking a request and executing it. Default 0.
     pub process_latency_ms: u64,
     /// Orders kept per account, since the ledger forgets nothing. Default 200,000.
@@ -39,6 +38,19 @@ pub struct PaperConfig {
     pub body_bytes_max: usize,
     /// Changes in one page of updates. Default 1,000.
     pub updates_page_max: usize,
+}
+
+/// What a paper venue does with the idempotency key of a request, which is also the client id of the order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PaperKeys {
+    /// A repeated key gives the stored reply.
+    #[default]
+    Honoured,
+    /// A repeated key is a request of its own; the id of an order that works is refused.
+    UniqueWhileOpen,
+    /// A repeated key is a request of its own, and an order with it is executed again.
+    Ignored,
 }
 
 /// One account of a paper venue.
@@ -62,7 +74,7 @@ impl Default for PaperConfig {
             maker_fee_bps: Decimal::ZERO,
             taker_fee_bps: Decimal::ONE,
             fill_quantity_max: None,
-            honour_keys: true,
+            keys: PaperKeys::Honoured,
             process_latency_ms: 0,
             orders_max: 200_000,
             updates_max: 1_000_000,
@@ -113,6 +125,9 @@ pub enum PaperError {
         /// Its name, or that of the account with the repeated key.
         name: String,
     },
+    /// A fault makes no sense.
+    #[error("paper venue: {0}")]
+    Fault(#[from] super::purpleflea::FaultError),
     /// A number is out of range.
     #[error("paper venue: {field} is {found}, expected {expected}")]
     Limit {
@@ -130,6 +145,7 @@ impl Classified for PaperError {
         match self {
             Self::Bind { .. } => Class::Resource,
             Self::Key { source, .. } => source.class(),
+            Self::Fault(error) => error.class(),
             Self::Instrument(_) | Self::Twice { .. } | Self::Limit { .. } => Class::State,
         }
     }
@@ -139,6 +155,7 @@ impl Classified for PaperError {
             Self::Bind { .. } => "paper_bind",
             Self::Instrument(_) => "paper_instrument",
             Self::Key { source, .. } => source.code(),
+            Self::Fault(error) => error.code(),
             Self::Twice { .. } => "paper_twice",
             Self::Limit { .. } => "paper_limit",
         }
@@ -199,7 +216,7 @@ impl PaperConfig {
     }
 }
 
-fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), PaperError> {
+pub(super) fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), PaperError> {
     let mut seen = std::collections::BTreeSet::new();
     for name in names {
         if !seen.insert(name) {

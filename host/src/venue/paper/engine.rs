@@ -2,8 +2,9 @@
 
 use super::account::{Account, Context, Sequence};
 use super::api::{self, Answer};
-use super::config::PaperConfig;
+use super::config::{PaperConfig, PaperKeys};
 use super::keys::Begin;
+use super::lies::{Lies, PositionsLie};
 use super::market::{Market, MarketError, MarketTick};
 use super::order::{Amendment, Refusal, Ticket, is_key};
 use super::truth::Truth;
@@ -28,6 +29,8 @@ pub(super) struct Engine {
     market: Market,
     accounts: Vec<Account>,
     sequence: Sequence,
+    /// What is said wrongly.
+    pub(super) lies: Lies,
 }
 
 impl Engine {
@@ -37,6 +40,7 @@ impl Engine {
             market: Market::new(&rules.instruments),
             accounts: rules.accounts.iter().map(account).collect(),
             sequence: Sequence::default(),
+            lies: Lies::default(),
             rules,
         }
     }
@@ -61,7 +65,7 @@ impl Engine {
             let message = "send an Idempotency-Key of 1 to 64 characters A-Z a-z 0-9 _ -";
             return Err(Answer::refused(400, "missing_key", message));
         }
-        if !self.rules.honour_keys {
+        if self.rules.keys != PaperKeys::Honoured {
             return Ok(());
         }
         let Some(account) = self.accounts.get_mut(id.0) else { return Err(no_account()) };
@@ -102,19 +106,34 @@ impl Engine {
     }
 
     pub(super) fn order(&self, id: AccountId, client_id: &str) -> Answer {
-        self.with(id, |account| match account.number(client_id) {
+        if self.lies.orders_fail {
+            return Answer::refused(500, "internal", "told not to answer");
+        }
+        let vanished = self.lies.vanished.contains(client_id);
+        self.with(id, |account| match account.number(client_id).filter(|_| !vanished) {
             Some(number) => api::order(account, number),
             None => Refusal::new("unknown_order", "no order was placed under this client id").into(),
         })
     }
 
     pub(super) fn updates(&self, id: AccountId, after: u64, limit: usize) -> Answer {
+        if self.lies.updates_fail {
+            return Answer::refused(500, "internal", "told not to answer");
+        }
         let limit = limit.clamp(1, self.rules.updates_page_max);
         self.with(id, |account| api::updates(account, after, limit, self.sequence.newest()))
     }
 
     pub(super) fn positions(&self, id: AccountId) -> Answer {
-        self.with(id, api::positions)
+        let symbols = self.rules.instruments.iter().map(|instrument| instrument.symbol.as_str());
+        self.with(id, |account| match self.lies.positions {
+            PositionsLie::Truth => api::positions(account.positions()),
+            PositionsLie::Fails => Answer::refused(500, "internal", "told not to answer"),
+            PositionsLie::Empty => api::positions(std::iter::empty()),
+            PositionsLie::OffBy(more) => {
+                api::positions(symbols.map(|symbol| (symbol, account.position(symbol) + more)))
+            }
+        })
     }
 
     pub(super) fn account(&self, id: AccountId) -> Answer {

@@ -1,4 +1,4 @@
-use super::super::config::PaperAccount;
+use super::super::config::{PaperAccount, PaperKeys};
 use super::*;
 use crate::market::UnixNanos;
 use crate::venue::tests::instruments;
@@ -311,13 +311,26 @@ fn the_ledger_is_bounded_and_says_so() {
 
 #[test]
 fn a_venue_that_ignores_keys_counts_its_duplicates() {
-    let mut paper = Paper::new(PaperConfig { honour_keys: false, ..rules() });
+    let mut paper = Paper::new(PaperConfig { keys: PaperKeys::Ignored, ..rules() });
     paper.last("100");
     paper.place("a", json!({}));
     paper.place("a", json!({}));
     let truth = paper.engine.truth();
     assert_eq!((truth.accounts[0].placements["a"], truth.duplicated()), (2, 1));
     assert_eq!(truth.accounts[0].executions.len(), 2);
+}
+
+#[test]
+fn an_open_order_protects_its_id_and_a_filled_one_does_not() {
+    let mut paper = Paper::new(PaperConfig { keys: PaperKeys::UniqueWhileOpen, ..rules() });
+    paper.last("100");
+    let rests = json!({"type": "limit", "limit_price": "99"});
+    assert_eq!(paper.place("a", rests.clone()).0, 200);
+    assert_eq!(code(&paper.place("a", rests.clone())), (400, "duplicate_client_id"));
+    assert_eq!(paper.history("a"), "accepted");
+    paper.last("99");
+    assert_eq!(paper.place("a", json!({})).0, 200, "its order is filled");
+    assert_eq!(paper.engine.truth().duplicated(), 1);
 }
 
 #[test]

@@ -7,19 +7,24 @@
 //! Beside the contract of [`super::http`] it answers `POST /__market` (a list of ticks; the reply names
 //! the newest update, so that a replay drives the venue in lockstep) and `GET /__truth` (the whole ledger).
 //! Both need the key of an account, like everything else.
+//!
+//! [`purpleflea`] is the same idea for a venue whose contract is worse.
 
 mod account;
 mod api;
 mod config;
 mod engine;
 mod keys;
+mod lies;
 mod market;
 mod matching;
 mod order;
+pub mod purpleflea;
 mod server;
 mod truth;
 
-pub use config::{PaperAccount, PaperConfig, PaperError};
+pub use config::{PaperAccount, PaperConfig, PaperError, PaperKeys};
+pub use lies::{Lies, PositionsLie};
 pub use market::{MarketError, MarketTick};
 pub use server::{PaperHandle, PaperVenue};
 pub use truth::{AccountTruth, Execution, OrderTruth, Truth};

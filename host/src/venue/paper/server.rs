@@ -3,6 +3,7 @@
 use super::api::Answer;
 use super::config::{PaperConfig, PaperError};
 use super::engine::{AccountId, Command, Engine};
+use super::lies::Lies;
 use super::market::{MarketError, MarketTick};
 use super::truth::Truth;
 use crate::orders::Digest;
@@ -140,6 +141,11 @@ impl PaperHandle {
                 () = stopped(stopping) => (),
             }
         });
+    }
+
+    /// Says this from now on, whatever is true.
+    pub fn lie(&self, lies: Lies) {
+        self.shared.engine().lies = lies;
     }
 
     /// The whole ledger.

@@ -30,4 +30,5 @@ pub(in crate::venue) fn key(call: u64) -> IntentKey {
 
 mod orders;
 mod proxy;
+mod purpleflea;
 mod setup;

@@ -1,12 +1,11 @@
 //! What the client knows after each answer of a healthy venue.
 
 use super::key;
-use super::setup::{Three, amend, cancel, client, given, limit, market, paper_config, words};
+use super::setup::{Three, about, amend, cancel, client, given, limit, market, paper_config, words};
 use crate::market::{InstrumentId, Lots, Money, PriceTicks};
 use crate::venue::feed::{PriceFeed, PriceFeedConfig};
-use crate::venue::http::VenuePosition;
 use crate::venue::paper::{MarketTick, PaperAccount, PaperConfig, PaperVenue};
-use crate::venue::{OrderChange, Outcome, Venue as _};
+use crate::venue::{OrderChange, Outcome, Venue as _, VenuePosition};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -82,7 +81,10 @@ async fn a_refusal_is_final_and_carries_the_venues_code() {
     let three = Three::start().await;
     let reply = three.venue.send(&limit(1, 2_000_000, 10_000)).await;
     assert_eq!(words(&reply.outcome), "refused api invalid_quantity");
-    assert_eq!(words(&three.venue.query(&limit(1, 2_000_000, 10_000)).await.outcome), "done rejected");
+    assert_eq!(
+        words(&three.venue.query(&about(&limit(1, 2_000_000, 10_000))).await.outcome),
+        "done rejected"
+    );
 }
 
 #[tokio::test]
@@ -90,7 +92,7 @@ async fn a_wrong_key_is_unauthorized_everywhere() {
     let three = Three::start().await;
     let stranger = client(three.paper.base_url(), |config| config.key = given("another-key"));
     assert_eq!(words(&stranger.send(&market(1, 10)).await.outcome), "refused api unauthorized");
-    assert_eq!(words(&stranger.query(&market(1, 10)).await.outcome), "ambiguous api unauthorized");
+    assert_eq!(words(&stranger.query(&about(&market(1, 10))).await.outcome), "ambiguous api unauthorized");
     assert_eq!(stranger.probe().await.unwrap_err().code, "unauthorized");
     assert_eq!(stranger.updates(0).await.unwrap_err().code, "unauthorized");
     for path in ["/__truth", "/api/prices"] {
@@ -103,18 +105,18 @@ async fn a_wrong_key_is_unauthorized_everywhere() {
 #[tokio::test]
 async fn a_query_tells_a_known_order_from_an_unknown_one() {
     let three = Three::start().await;
-    assert_eq!(three.venue.query(&market(1, 10)).await.outcome, Outcome::Unknown);
+    assert_eq!(three.venue.query(&about(&market(1, 10))).await.outcome, Outcome::Unknown);
     let _ = three.venue.send(&limit(1, 10, 9_900)).await;
-    assert_eq!(words(&three.venue.query(&limit(1, 10, 9_900)).await.outcome), "done accepted");
+    assert_eq!(words(&three.venue.query(&about(&limit(1, 10, 9_900))).await.outcome), "done accepted");
     three.last(99);
-    assert_eq!(words(&three.venue.query(&limit(1, 10, 9_900)).await.outcome), "done accepted filled");
+    assert_eq!(words(&three.venue.query(&about(&limit(1, 10, 9_900))).await.outcome), "done accepted filled");
 }
 
 #[tokio::test]
 async fn a_path_that_is_not_the_venues_is_not_an_unknown_order() {
     let three = Three::start().await;
     let lost = client(format!("{}/elsewhere", three.paper.base_url()), |_| ());
-    assert_eq!(words(&lost.query(&market(1, 10)).await.outcome), "ambiguous api no_such_path");
+    assert_eq!(words(&lost.query(&about(&market(1, 10))).await.outcome), "ambiguous api no_such_path");
     assert_eq!(words(&lost.send(&market(1, 10)).await.outcome), "refused api no_such_path");
 }
 

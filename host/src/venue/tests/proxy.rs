@@ -1,7 +1,7 @@
 //! What the client knows after each fault, and what the venue has really done.
 
 use super::key;
-use super::setup::{Three, client, market, paper_config, words};
+use super::setup::{Three, about, client, market, paper_config, words};
 use crate::venue::chaos::{ChaosConfig, ChaosProxy, Fault, Plan, Scope};
 use crate::venue::paper::PaperVenue;
 use crate::venue::{RetryAfterHeader, Venue as _};
@@ -63,7 +63,7 @@ async fn a_dropped_reply_is_given_again_under_the_same_key() {
     three.last(200);
     let stored = three.venue.send(&market(1, 10)).await;
     assert_eq!(words(&stored.outcome), "done accepted filled");
-    assert_eq!(stored.outcome, three.venue.query(&market(1, 10)).await.outcome);
+    assert_eq!(stored.outcome, three.venue.query(&about(&market(1, 10))).await.outcome);
     let account = three.paper.truth().accounts.remove(0);
     assert_eq!((account.executions.len(), account.repeats), (1, 1));
     assert_eq!(account.executions[0].price, 100.into(), "the price of then, not of now");
@@ -74,7 +74,7 @@ async fn a_refused_connection_proves_that_nothing_was_sent() {
     let three = Three::start().await;
     three.proxy.set_plan(Plan::Refuse).await.unwrap();
     assert_eq!(words(&three.venue.send(&market(1, 10)).await.outcome), "not-sent network connect");
-    assert_eq!(words(&three.venue.query(&market(1, 10)).await.outcome), "ambiguous network connect");
+    assert_eq!(words(&three.venue.query(&about(&market(1, 10))).await.outcome), "ambiguous network connect");
     assert_eq!(three.venue.probe().await.unwrap_err().code, "connect");
     assert_eq!(three.proxy.stats().requests, 0);
     three.pass().await;
@@ -110,7 +110,7 @@ async fn a_partition_swallows_everything_and_ends() {
     .await;
     three.proxy.partition(true);
     assert_eq!(words(&three.venue.send(&market(1, 10)).await.outcome), "ambiguous network timeout");
-    assert_eq!(words(&three.venue.query(&market(1, 10)).await.outcome), "ambiguous network timeout");
+    assert_eq!(words(&three.venue.query(&about(&market(1, 10))).await.outcome), "ambiguous network timeout");
     assert_eq!(three.proxy.stats().forwarded, 0);
     three.proxy.partition(false);
     assert_eq!(words(&three.venue.send(&market(1, 10)).await.outcome), "done accepted filled");

@@ -7,7 +7,8 @@ use crate::venue::chaos::{ChaosConfig, ChaosHandle, ChaosProxy, Fault, Plan, Sco
 use crate::venue::http::{HttpDialect, HttpVenue, HttpVenueConfig};
 use crate::venue::paper::{MarketTick, PaperAccount, PaperConfig, PaperHandle, PaperVenue};
 use crate::venue::{
-    Dialect as _, KeySource, Operation, OrderChange, Outcome, PlaceOrder, Request, RequestKind, Secret,
+    Dialect as _, KeySource, Operation, OrderChange, Outcome, PlaceOrder, Question, Request, RequestKind,
+    Secret,
 };
 use std::sync::Arc;
 
@@ -97,13 +98,14 @@ fn order(call: u64, lots: i64, kind: OrderKind) -> Sendable {
         tif: TimeInForce::Gtc,
         options: OrderOptions::default(),
         reference: None,
+        held: Lots(0),
     };
     let operation = Operation::Place { key: key(call), order };
     encode(&operation, key(call), RequestKind::Place)
 }
 
 pub(super) fn cancel(call: u64, target: u64) -> Sendable {
-    let operation = Operation::Cancel { key: key(call), target: key(target) };
+    let operation = Operation::Cancel { key: key(call), target: key(target), venue_id: None };
     encode(&operation, key(call), RequestKind::Cancel(key(target)))
 }
 
@@ -113,6 +115,7 @@ pub(super) fn amend(call: u64, target: u64, lots: i64) -> Sendable {
     let operation = Operation::Amend {
         key: key(call),
         target: key(target),
+        venue_id: None,
         instrument,
         quantity: Lots(lots),
         limit: None,
@@ -122,7 +125,18 @@ pub(super) fn amend(call: u64, target: u64, lots: i64) -> Sendable {
 
 fn encode(operation: &Operation, key: IntentKey, kind: RequestKind) -> Sendable {
     let body = HttpDialect::new(HttpVenueConfig::default().profile()).encode(operation).unwrap();
-    Sendable::journaled(Request { key, kind, body })
+    Sendable::journaled(Request { key, kind, body }, None)
+}
+
+/// A question about a request that was sent.
+pub(super) fn about(request: &Sendable) -> Question {
+    Question {
+        request: Request::clone(request),
+        baseline: None,
+        venue_id: None,
+        sent_at: UnixNanos(0),
+        others: Vec::new(),
+    }
 }
 
 /// The outcome in one line: `done accepted filled`, `refused api no_market`.

@@ -14,8 +14,17 @@ impl Rig {
             state.books.holdings().map(|(_, held)| (held.quantity, held.cost, held.realized)).collect();
         let (cash, fees, working) = (state.books.cash(), state.books.fees(), state.books.working());
         let mut bytes = Vec::new();
-        let parts =
-            (state.number, state.host_orders, core.mode(), &state.ledger, cash, fees, working, holdings);
+        let claims = state.books.claims();
+        let parts = (
+            state.number,
+            state.host_orders,
+            core.mode(),
+            &state.ledger,
+            cash,
+            fees,
+            (working, claims),
+            holdings,
+        );
         ciborium::into_writer(&parts, &mut bytes).unwrap();
         bytes
     }
@@ -59,11 +68,16 @@ impl Rig {
         for (key, bodies) in &self.venue.bodies {
             assert_eq!(bodies.len(), 1, "{key} was sent with different bodies");
         }
-        let (mut last_call, mut intended) = (0, BTreeSet::new());
+        let (mut last_call, mut intended, mut parents) = (0, BTreeSet::new(), BTreeSet::new());
         for record in self.records() {
             let call = match record {
                 Record::Decided(decision) => decision.call,
                 Record::CallFailed { call, .. } => *call,
+                Record::Reissued(reissue) => {
+                    intended.insert(reissue.key);
+                    assert!(parents.insert(reissue.parent), "{} was issued again twice", reissue.parent);
+                    reissue.call
+                }
                 _ => continue,
             };
             assert!(call > last_call, "call {call} after call {last_call}");
@@ -79,6 +93,11 @@ impl Rig {
         let known: BTreeSet<_> = core.ledger().intents().keys().copied().collect();
         assert_eq!(known, intended, "an intent vanished");
         for (key, intent) in core.ledger().intents() {
+            let doubtful = intent.maybe_executed();
+            assert!(
+                intent.child().is_none() || doubtful || self.venue.executed(key) == 0,
+                "{key} was executed and issued again"
+            );
             let executed = self.venue.executed(key);
             match intent.state {
                 // It says only that there was nothing left to do.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::agent::core::{Effect, Event, Operator};
 use crate::orders::{IntentState, Record, StrategyEvent};
+use crate::resilience::Mode;
 use crate::resilience::{Class, Failure, Phase};
 
 #[test]
@@ -176,6 +177,38 @@ fn a_checkpoint_that_fails_is_not_tried_again_without_a_pause() {
 }
 
 #[test]
+fn checkpoints_that_keep_failing_are_told_once_and_make_the_agent_read_only_until_one_is_written() {
+    let mut rig = Rig::new();
+    let told = |rig: &Rig, code: &str| rig.alerts.iter().filter(|told| *told == code).count();
+    rig.checkpoint_fails = true;
+    rig.want(vec![buy(1, 2)]);
+    for _ in 0..3 {
+        rig.live(31_000);
+    }
+    assert_eq!((told(&rig, "checkpoint_failed"), told(&rig, "checkpoints_failed")), (1, 1));
+    assert_eq!((rig.core().mode(), told(&rig, "checkpoint_recovered")), (Mode::ReadOnly, 0));
+    rig.want(vec![buy(2, 1), sell(3, 1)]);
+    assert_eq!(rig.position(), 1, "it may only reduce");
+
+    rig.checkpoint_fails = false;
+    rig.live(31_000);
+    assert_eq!(told(&rig, "checkpoint_recovered"), 1);
+    rig.live(70_000);
+    assert_eq!(rig.core().mode(), Mode::Full);
+    rig.check_folds();
+}
+
+#[test]
+fn fewer_failed_checkpoints_in_a_row_than_the_limit_change_no_mode() {
+    let mut rig = Rig::with(|config, _| config.limits.checkpoint_failures_max = 1_000.try_into().unwrap());
+    rig.checkpoint_fails = true;
+    for id in 1..=10 {
+        rig.want(vec![buy(id, 1)]);
+    }
+    assert_eq!((rig.core().mode(), rig.position()), (Mode::Full, 10));
+}
+
+#[test]
 fn an_operators_double_click_requeues_once() {
     let mut rig = Rig::new();
     rig.faults = std::iter::repeat_n(Fault::NotSent, 5).collect();
@@ -184,6 +217,7 @@ fn an_operators_double_click_requeues_once() {
     let key = rig.key(1);
     assert_eq!(rig.placing(1), IntentState::DeadLettered { ambiguous: false });
     rig.live(300_000);
+    rig.tick();
     rig.hold_acks = true;
     rig.operator(Operator::Replay { key, replay: 1 });
     rig.operator(Operator::Replay { key, replay: 1 });

@@ -1,5 +1,7 @@
 //! Three ticks of two intents each, and a death before every single effect.
 
+use super::keeper::Keeper;
+use super::venue::Kind;
 use super::*;
 
 fn intents(tick: u64) -> Vec<OrderIntent> {
@@ -12,14 +14,15 @@ fn intents(tick: u64) -> Vec<OrderIntent> {
 }
 
 /// Runs the script, dying before effect number `kill_at`. Returns whether there was such an effect.
-fn run(kill_at: u64, fault: &Fault, kept: usize, checkpoint_lost: bool) -> bool {
-    let mut rig = Rig::new();
+fn run(kind: Kind, kill_at: u64, fault: &Fault, kept: usize, checkpoint_lost: bool) -> bool {
+    let mut rig = Rig::at(kind, |_, _| {});
     rig.kill_at = Some(rig.effects + kill_at);
     rig.faults = std::iter::repeat_n(fault.clone(), 40).collect();
     for tick in 0..3 {
         rig.want(intents(tick));
     }
-    rig.advance(2_000);
+    // Where the venue has to be asked, until it was asked often enough.
+    rig.advance(if kind == Kind::Keys { 2_000 } else { 100_000 });
     let died = rig.core.is_none();
     if died {
         rig.kill(kept);
@@ -39,15 +42,69 @@ fn run(kill_at: u64, fault: &Fault, kept: usize, checkpoint_lost: bool) -> bool 
     died
 }
 
-#[test]
-fn whenever_the_host_dies_nothing_is_lost_and_nothing_is_executed_twice() {
+fn dies_anywhere(kind: Kind) {
     for fault in [Fault::Dropped, Fault::ReplyLost, Fault::Delivered, Fault::Refused] {
         for (kept, checkpoint_lost) in [(0, false), (1, false), (usize::MAX, true)] {
             let mut kill_at = 1;
-            while run(kill_at, &fault, kept, checkpoint_lost) {
+            while run(kind, kill_at, &fault, kept, checkpoint_lost) {
                 kill_at += 1;
             }
             assert!(kill_at > 20, "only {kill_at} effects with {fault:?}");
         }
+    }
+}
+
+#[test]
+fn whenever_the_host_dies_nothing_is_lost_and_nothing_is_executed_twice() {
+    dies_anywhere(Kind::Keys);
+}
+
+#[test]
+fn nor_at_a_venue_that_can_only_be_asked_by_id() {
+    dies_anywhere(Kind::ClientIds);
+    dies_anywhere(Kind::OpenIds);
+}
+
+#[test]
+fn nor_at_a_venue_that_knows_no_ids_at_all() {
+    dies_anywhere(Kind::NoIds);
+}
+
+/// The same deaths under a strategy that keeps state, and once more while it starts again.
+#[test]
+fn whenever_the_host_dies_the_strategy_is_rebuilt_to_the_byte() {
+    let run = |kill_at: u64, again: Option<u64>, kept: usize| {
+        let mut rig = Rig::keeping(Keeper::fresh);
+        rig.kill_at = Some(rig.effects + kill_at);
+        for tick in 0..20 {
+            rig.venue.trade_at(100 + tick % 4);
+            rig.tick();
+            rig.advance(200);
+        }
+        let died = rig.core.is_none();
+        if died {
+            rig.kill(kept);
+            rig.kill_at = again.map(|again| rig.effects + again);
+            rig.start();
+            rig.run();
+            if rig.core.is_none() {
+                rig.kill(kept);
+                rig.start();
+                rig.run();
+            }
+        }
+        rig.kill_at = None;
+        rig.tick();
+        rig.check_intents();
+        rig.check_refeeds();
+        assert!(!rig.alerts.iter().any(|code| code.starts_with("replay_")), "{:?}", rig.alerts);
+        died
+    };
+    for (again, kept) in [(None, 0), (None, 1), (Some(1), 1), (Some(3), usize::MAX)] {
+        let mut kill_at = 1;
+        while run(kill_at, again, kept) {
+            kill_at += 1;
+        }
+        assert!(kill_at > 30, "only {kill_at} effects");
     }
 }

@@ -1,24 +1,34 @@
 //! Dead letters: what an operator orders about them, and what the index hears in return.
 
 use super::*;
-use crate::agent::core::{Letter, Operator};
+use crate::agent::core::{CoreConfig, Letter, Operator};
 use crate::orders::{IntentState, Record};
+use crate::resilience::GateConfig;
 
-/// A dead letter of order 1 after five attempts with this fate.
-fn dead(fault: &Fault) -> Rig {
-    let mut rig = Rig::new();
+/// A dead letter of order 1 after five attempts with this fate, and a price.
+pub(super) fn dead(fault: &Fault) -> Rig {
+    dead_with(fault, buy(1, 2), |_, _| {})
+}
+
+pub(super) fn dead_with(
+    fault: &Fault,
+    intent: OrderIntent,
+    change: impl FnOnce(&mut CoreConfig, &mut GateConfig),
+) -> Rig {
+    let mut rig = Rig::with(change);
     rig.faults = std::iter::repeat_n(fault.clone(), 5).collect();
     rig.queries_lost = true;
-    rig.want(vec![buy(1, 2)]);
+    rig.want(vec![intent]);
     rig.live(400_000);
     rig.queries_lost = false;
+    rig.tick();
     assert!(matches!(rig.placing(1), IntentState::DeadLettered { .. }));
     rig.letters.clear();
     rig.alerts.clear();
     rig
 }
 
-fn replay(rig: &mut Rig, replay: u32) {
+pub(super) fn replay(rig: &mut Rig, replay: u32) {
     let key = rig.key(1);
     rig.operator(Operator::Replay { key, replay });
 }
@@ -26,15 +36,15 @@ fn replay(rig: &mut Rig, replay: u32) {
 fn note(letter: &Letter) -> Option<&str> {
     match letter {
         Letter::Resolved { note, .. } => Some(note),
-        Letter::Intent { .. } | Letter::Call { .. } => None,
+        Letter::Intent { .. } | Letter::Refused { .. } | Letter::Call { .. } => None,
     }
 }
 
-fn notes(rig: &Rig) -> Vec<&str> {
+pub(super) fn notes(rig: &Rig) -> Vec<&str> {
     rig.letters.iter().filter_map(note).collect()
 }
 
-fn refusals(rig: &Rig) -> usize {
+pub(super) fn refusals(rig: &Rig) -> usize {
     rig.alerts.iter().filter(|code| *code == "operator_order_refused").count()
 }
 
@@ -135,7 +145,8 @@ fn two_orders_about_one_letter_are_carried_out_in_turn_or_answered() {
 
 #[test]
 fn orders_that_wait_are_bounded_and_none_is_lost_in_silence() {
-    let mut rig = dead(&Fault::NotSent);
+    let few = |config: &mut CoreConfig, _: &mut GateConfig| config.limits.operator_orders_held_max = 64;
+    let mut rig = dead_with(&Fault::NotSent, buy(1, 2), few);
     let key = rig.key(1);
     rig.hold_acks = true;
     replay(&mut rig, 1);

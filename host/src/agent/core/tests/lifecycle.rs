@@ -125,6 +125,8 @@ fn words_of_the_operator_reach_the_strategy_and_its_answer_is_traded() {
 fn an_attempt_under_way_when_the_host_died_is_ambiguous_and_its_key_is_sent_again() {
     let mut rig = Rig::new();
     rig.faults = [Fault::Slow(std::time::Duration::from_secs(5))].into();
+    // Else the updates would tell of it before it is sent again.
+    rig.venue.account_lag.0 = std::time::Duration::from_secs(60);
     rig.want(vec![buy(1, 2)]);
     let key = rig.key(1);
     rig.kill(0);

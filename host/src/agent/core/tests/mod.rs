@@ -1,18 +1,36 @@
 //! The core under test: one [`rig::Rig`] drives it through every shell's part of the contract, against a
 //! venue whose ledger shares nothing with the host but the wire types.
 
+mod bars;
 mod checks;
+mod claims;
+mod client_ids;
+mod compare;
+mod deadlines;
+mod delta;
+mod delta_only;
+mod doubts;
 mod durability;
 mod exhaustive;
 mod inquiries;
+mod keeper;
 mod letters;
 mod lifecycle;
 mod modes;
 mod orders;
+mod prices;
+mod reconcile;
+mod refeeds;
+mod refuted;
+mod reissues;
+mod replays;
 mod retries;
 mod rig;
 mod runaway;
 mod script;
+mod slots;
+mod supervision;
+mod swaps;
 mod swarm;
 mod venue;
 

@@ -76,6 +76,56 @@ fn an_order_that_may_exist_does_not_keep_a_certain_position_open() {
     rig.check_books();
 }
 
+/// Long 5, and a sell order of 3 of which nobody knows whether it was executed.
+fn long_in_doubt(action: FailAction) -> Rig {
+    let mut rig = Rig::with(|config, _| (config.on_halt, config.on_stop) = (action, action));
+    rig.want(vec![buy(1, 5)]);
+    rig.faults = std::iter::repeat_n(Fault::Dropped, 5).collect();
+    rig.queries_lost = true;
+    rig.want(vec![sell(2, 3)]);
+    rig.live(400_000); // given up, breaker closed again
+    assert_eq!(rig.placing(2), crate::orders::IntentState::DeadLettered { ambiguous: true });
+    rig
+}
+
+#[test]
+fn an_agent_that_stops_closes_what_is_certain_names_the_doubt_and_does_not_try_in_vain() {
+    let mut rig = long_in_doubt(FailAction::Flatten);
+    let (begun, decided, sent) = (rig.now.mono, rig.records().count(), rig.sent.len());
+    rig.step(Event::Stop);
+    rig.run();
+    rig.live(1_000);
+    assert!(rig.stopped, "stopped after {:?}", rig.now.mono.since(begun));
+    assert_eq!((rig.venue.position, rig.position()), (3, 3), "of 5 the doubtful order may have sold 3");
+    assert_eq!(rig.sent.len(), sent + 1);
+    assert!(rig.records().count() - decided < 8, "rounds were wasted");
+    let told = |code: &str| rig.alerts.iter().filter(|told| *told == code).count();
+    assert_eq!((told("flatten_in_doubt"), told("flatten_failed")), (1, 0));
+    rig.check_folds();
+}
+
+#[test]
+fn a_halted_agent_closes_the_rest_once_the_doubt_is_ended() {
+    let mut rig = long_in_doubt(FailAction::Flatten);
+    rig.tick_with(Step::trap());
+    rig.live(10_000);
+    assert_eq!(rig.venue.position, 3);
+    assert_eq!(rig.alerts.iter().filter(|code| *code == "closing_waits").count(), 1);
+    rig.operator(Operator::Resolve { key: rig.key(2), note: "never executed".into() });
+    rig.live(10_000);
+    assert_eq!((rig.venue.position, rig.position()), (0, 0));
+    rig.check_books();
+    rig.check_folds();
+}
+
+#[test]
+fn an_agent_that_only_cancels_is_not_held_up_by_a_doubt() {
+    let mut rig = long_in_doubt(FailAction::Cancel);
+    rig.step(Event::Stop);
+    rig.run();
+    assert!(rig.stopped && !rig.alerts.iter().any(|code| code == "flatten_in_doubt"));
+}
+
 #[test]
 fn a_position_above_the_largest_order_is_closed_in_parts() {
     let mut rig = Rig::with(|config, _| config.on_halt = FailAction::Flatten);

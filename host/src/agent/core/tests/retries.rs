@@ -225,7 +225,7 @@ fn a_key_that_the_venue_may_have_forgotten_is_never_sent_again() {
         (true, IntentState::DeadLettered { ambiguous: true }),
         (false, IntentState::Expired(ExpiredBecause::NeverArrived)),
     ] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::with(|config, _| config.limits.replay_age_s_max = 30 * 3_600);
         rig.faults = std::iter::repeat_n(Fault::Dropped, 5).collect();
         rig.queries_lost = true;
         rig.want(vec![buy(1, 2)]);
@@ -235,8 +235,7 @@ fn a_key_that_the_venue_may_have_forgotten_is_never_sent_again() {
         rig.probe();
         rig.queries_lost = lost;
         rig.operator(Operator::Replay { key, replay: 1 });
-        rig.tick();
-        rig.advance(290_000);
+        rig.live(600_000);
         assert_eq!((rig.sent.len(), rig.placing(1)), (sent, after));
         if lost {
             assert_eq!(rig.intent(1).errors.last().unwrap().failure.code, "key_window");
@@ -269,6 +268,7 @@ fn an_operator_closes_a_dead_letter_and_late_fills_are_still_booked() {
     rig.want(vec![buy(1, 2)]);
     rig.advance(400_000);
     let key = rig.key(1);
+    rig.reads_lost = true;
     rig.operator(Operator::Resolve { key, note: "the venue knows nothing".into() });
     assert_eq!((rig.placing(1), rig.is_working(1)), (IntentState::Resolved, false));
     rig.poll();

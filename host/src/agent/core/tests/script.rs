@@ -46,6 +46,10 @@ pub(super) struct Script {
     pub(super) state: Option<StateSnapshot>,
     pub(super) loaded: Option<StateSnapshot>,
     pub(super) save_traps: bool,
+    /// Why it does not start.
+    pub(super) init_error: Option<CallError>,
+    pub(super) load_error: Option<CallError>,
+    pub(super) starts: u32,
     pub(super) stops: u32,
 }
 
@@ -54,6 +58,15 @@ pub(super) struct Script {
 pub(super) struct Scripted(Arc<Mutex<Script>>, Metadata);
 
 impl Scripted {
+    /// One that keeps a state of this schema, and loads those from `oldest` on.
+    pub(super) fn keeping(schema: u32, oldest: u32) -> Self {
+        let metadata =
+            Metadata { state_schema: schema, oldest_loadable_state: oldest, ..Metadata::default() };
+        let scripted = Self(Arc::default(), metadata);
+        scripted.script().state = Some(StateSnapshot { schema, data: b"state".to_vec() });
+        scripted
+    }
+
     pub(super) fn script(&self) -> MutexGuard<'_, Script> {
         self.0.lock().unwrap()
     }
@@ -84,8 +97,10 @@ impl Strategy for Scripted {
     }
 
     fn init(&mut self, session: &Session, _: &mut Box<Services>) -> Result<(), CallError> {
-        self.script().session = Some(session.clone());
-        Ok(())
+        let mut script = self.script();
+        script.session = Some(session.clone());
+        script.starts += 1;
+        script.init_error.clone().map_or(Ok(()), Err)
     }
 
     fn on_tick(
@@ -119,14 +134,19 @@ impl Strategy for Scripted {
         act(step, services, intents)
     }
 
+    fn keeps_state(&self) -> bool {
+        self.script().state.is_some()
+    }
+
     fn save(&mut self, _: &mut Box<Services>) -> Result<Option<StateSnapshot>, CallError> {
         let script = self.script();
         if script.save_traps { Err(trap()) } else { Ok(script.state.clone()) }
     }
 
     fn load(&mut self, state: &StateSnapshot, _: &mut Box<Services>) -> Result<(), CallError> {
-        self.script().loaded = Some(state.clone());
-        Ok(())
+        let mut script = self.script();
+        script.loaded = Some(state.clone());
+        script.load_error.clone().map_or(Ok(()), Err)
     }
 
     fn stop(&mut self, _: &mut Box<Services>, _: &mut Vec<OrderIntent>) -> Result<(), CallError> {

@@ -4,7 +4,8 @@ use crate::market::{Lots, Money, MonoNanos, PriceTicks};
 use crate::orders::{IntentKey, OrderKind, Side};
 use crate::resilience::{Class, Failure, Phase};
 use crate::venue::{
-    ByteBody, Dialect, EncodeError, Operation, OrderChange, OrderUpdate, Outcome, Request, VenueProfile,
+    ByteBody, Capability, Dialect, EncodeError, Operation, OrderChange, OrderUpdate, Outcome, Request,
+    VenueProfile,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,10 @@ pub(super) enum Fault {
     Duplicated,
     /// The venue says no.
     Refused,
+    /// Something before the venue says no.
+    TurnedAway,
+    /// The venue has used the key for another request.
+    KeyReused,
     /// The venue refuses the credentials.
     Unauthorized,
     /// 429 with this Retry-After.
@@ -44,15 +49,39 @@ enum Body {
     Amend { target: IntentKey, lots: i64, limit: Option<i64> },
 }
 
+/// What the venue knows an order by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Keys,
+    ClientIds,
+    OpenIds,
+    NoIds,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Keys, Self::ClientIds, Self::OpenIds, Self::NoIds];
+
+    pub(super) fn capability(self) -> Capability {
+        match self {
+            Self::Keys => Capability::IdempotentKeys { window: Duration::from_secs(20 * 3_600) },
+            Self::ClientIds => Capability::QueryByClientId,
+            Self::OpenIds => Capability::UniqueWhileOpen,
+            Self::NoIds => Capability::DeltaOnly,
+        }
+    }
+}
+
 pub(super) struct TestDialect(VenueProfile);
 
 impl TestDialect {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(kind: Kind, reports_changes: bool) -> Self {
         Self(VenueProfile {
             name: "sim".into(),
-            key_window: Duration::from_secs(20 * 3_600),
+            capability: kind.capability(),
             request_timeout: Duration::from_secs(10),
             refusal_is_proof: true,
+            reports_changes,
         })
     }
 }
@@ -96,8 +125,13 @@ enum Answer {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimVenue {
+    pub(super) kind: Kind,
+    /// Executes without a record that it could name.
+    pub(super) forgets_ids: bool,
     pub(super) price: i64,
     pub(super) position: i64,
+    /// What somebody else has traded on the account.
+    pub(super) by_hand: i64,
     pub(super) cash: i64,
     pub(super) fees: i64,
     /// How often each key was executed: the invariant that everything else serves.
@@ -106,6 +140,8 @@ pub(super) struct SimVenue {
     pub(super) bodies: BTreeMap<IntentKey, BTreeSet<Vec<u8>>>,
     /// Changes, oldest first; the sequence number is the position plus one.
     pub(super) log: Vec<OrderUpdate>,
+    /// Which way each order goes.
+    pub(super) buys: BTreeMap<IntentKey, bool>,
     answers: BTreeMap<IntentKey, Answer>,
     resting: BTreeMap<IntentKey, Resting>,
     /// The time of whoever drives it.
@@ -115,19 +151,30 @@ pub(super) struct SimVenue {
     /// When each key was executed, and when each change was logged.
     executed_at: BTreeMap<IntentKey, MonoNanos>,
     logged_at: Vec<MonoNanos>,
+    /// What moved the position, and when.
+    moves: Vec<(MonoNanos, i64)>,
+    /// Orders that it has forgotten.
+    pub(super) forgotten: BTreeSet<IntentKey>,
+    /// How far its updates and positions are behind, each on its own.
+    pub(super) account_lag: (Duration, Duration),
     /// Whether an answer tells only that the request was taken; what became of the order is in the log.
     pub(super) terse: bool,
 }
 
 impl SimVenue {
-    pub(super) fn at(price: i64) -> Self {
-        Self { price, ..Self::default() }
+    pub(super) fn at(price: i64, kind: Kind) -> Self {
+        Self { price, kind, ..Self::default() }
     }
 
     /// Takes one request as it arrives, and answers as the wire would.
     pub(super) fn receive(&mut self, request: &Request, refuse: bool) -> Outcome {
         self.bodies.entry(request.key).or_default().insert(request.body.0.clone());
-        if !self.answers.contains_key(&request.key) {
+        if self.kind == Kind::OpenIds && self.resting.contains_key(&request.key) {
+            // As the client reads the venue's refusal of an id that an open order has.
+            return Outcome::Ambiguous(failure("duplicate_client_id", Phase::MaybeSent));
+        }
+        // Only where keys are remembered is the same request not executed again.
+        if self.kind != Kind::Keys || !self.answers.contains_key(&request.key) {
             let answer = if refuse { Answer::Refused("refused") } else { self.execute(request) };
             self.answers.insert(request.key, answer);
         }
@@ -144,7 +191,7 @@ impl SimVenue {
             Body::Cancel { target } | Body::Amend { target, .. } => target,
         };
         let shows = |at: &MonoNanos| at.after(self.lag) <= self.now;
-        if !self.executed_at.get(&about).is_some_and(shows) {
+        if self.forgotten.contains(&about) || !self.executed_at.get(&about).is_some_and(shows) {
             return Outcome::Unknown;
         }
         let shown = self.logged_at.iter().filter(|at| shows(at)).count();
@@ -169,6 +216,7 @@ impl SimVenue {
                 if reduce_only && !reduces {
                     return Answer::Refused("not_reducing");
                 }
+                self.buys.insert(request.key, buy);
                 self.report(request.key, OrderChange::Accepted);
                 let limit = limit.unwrap_or(self.price);
                 self.resting.insert(request.key, Resting { buy, leaves: lots, filled: 0, limit });
@@ -214,6 +262,7 @@ impl SimVenue {
         }
         let signed = if buy { lots } else { -lots };
         self.position += signed;
+        self.moves.push((self.now, signed));
         self.cash -= signed * price + 1;
         self.fees += 1;
         let fee = Money::new(1.into());
@@ -235,6 +284,24 @@ impl SimVenue {
         }
     }
 
+    /// Somebody trades on the account by hand, at the market and without a fee.
+    pub(super) fn by_hand(&mut self, lots: i64) {
+        self.position += lots;
+        self.cash -= lots * self.price;
+        self.moves.push((self.now, lots));
+    }
+
+    /// How much of the log a read of the updates shows now.
+    pub(super) fn shown(&self) -> usize {
+        self.logged_at.iter().filter(|at| at.after(self.account_lag.0) <= self.now).count()
+    }
+
+    /// What a read of the positions shows now.
+    pub(super) fn shown_position(&self) -> i64 {
+        let shown = self.moves.iter().filter(|(at, _)| at.after(self.account_lag.1) <= self.now);
+        shown.map(|(_, lots)| lots).sum()
+    }
+
     pub(super) fn resting(&self) -> Vec<IntentKey> {
         self.resting.keys().copied().collect()
     }
@@ -246,7 +313,8 @@ impl SimVenue {
     fn report(&mut self, key: IntentKey, change: OrderChange) {
         let sequence = self.log.len() as u64 + 1;
         self.logged_at.push(self.now);
-        self.log.push(OrderUpdate { sequence, key, change });
+        let venue_id = (self.kind == Kind::NoIds && !self.forgets_ids).then(|| format!("ord_{key}"));
+        self.log.push(OrderUpdate { sequence, key, change, venue_id });
     }
 }
 

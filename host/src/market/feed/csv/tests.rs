@@ -1,6 +1,8 @@
 use super::*;
 use crate::market::{FaultCode, FeedFormat, InstrumentKind};
+use crate::market::{FileFeed, OffStep};
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 use std::io;
 
 pub(in crate::market::feed) fn instrument(tick_size: &str, lot_size: &str) -> Instrument {
