@@ -1,6 +1,6 @@
 use super::changes::undisturbed;
 use super::rig::{Running, digest, piped, said, show, trace, variant};
-use crate::setup::{Plan, component, text};
+use crate::setup::{Plan, component, ringfence, text};
 use std::path::{Path, PathBuf};
 
 /// A core module is no component; a component that traps in its first call is one.
@@ -102,6 +102,29 @@ fn where_the_configuration_pins_a_component_a_swap_has_to_pin_its_own() {
     assert!(pinned.status.success(), "{}", said(&pinned));
     assert_eq!(running.agent()["component"]["sha256"], wanted);
     running.finish();
+}
+
+#[test]
+fn at_a_venue_elsewhere_neither_a_start_nor_a_swap_takes_a_component_without_its_digest() {
+    let rig = piped(Plan::default());
+    // Reserved for documentation, so nobody answers; the agent observes.
+    let config = std::fs::read_to_string(rig.path("host.toml")).unwrap();
+    let own = config.split("base_url = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    rig.reconfigure(&own, "https://venue.invalid");
+    let unpinned = ringfence(&["run", &rig.path("host.toml"), "--check"]);
+    assert_eq!(unpinned.status.code(), Some(2), "{}", said(&unpinned));
+    assert!(text(&unpinned.stderr).contains("sha256"), "{}", said(&unpinned));
+    let pin = format!("name = \"agent\"\nsha256 = \"{}\"", digest(&component("ema-cross")));
+    rig.reconfigure("name = \"agent\"", &pin);
+    let mut running = Running::start(rig);
+    let other = variant(&running.rig, "ema-cross", "second");
+    let refused = running.command(&["swap", "agent", show(&other)]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(text(&refused.stderr).contains("--sha256"), "{}", said(&refused));
+    running.feed(5);
+    running.settle();
+    assert_eq!(running.agent()["component"]["sha256"], digest(&component("ema-cross")));
+    running.kill();
 }
 
 #[test]

@@ -67,7 +67,11 @@ fn a_host_that_is_killed_in_the_middle_of_swaps_runs_what_its_journal_says() {
 
 /// Swaps to a variant with another setting, for good.
 fn swapped() -> (Running, String) {
-    let mut running = Running::new(Plan::default());
+    swapped_on(Plan::default())
+}
+
+fn swapped_on(plan: Plan<'_>) -> (Running, String) {
+    let mut running = Running::new(plan);
     running.feed(20);
     running.settle();
     let other = variant(&running.rig, "ema-cross", "second");
@@ -103,6 +107,30 @@ fn what_was_swapped_in_runs_on_after_a_restart_and_can_be_rolled_back_then() {
     running.start_again("");
     assert_eq!(running.agent()["settings"]["fast"], 2);
     running.finish();
+}
+
+#[test]
+fn what_ran_before_is_known_when_the_journal_does_not_say_it_any_more() {
+    let host = "journal = { segment_bytes_max = 32_768, record_bytes_max = 16_384, segments_kept_min = 1 }";
+    let (mut running, second) = swapped_on(Plan { host, ..Plan::default() });
+    running.start_again("");
+    // One start of the new component is left, and nothing names the old one.
+    running.feed_until("the journal is compacted beyond the switch", |running| {
+        let tells = |record: &Record| matches!(record, Record::Swapped(_));
+        (!running.entries().iter().any(|entry| tells(&entry.record))).then_some(())
+    });
+    running.finish();
+    running.start_again("");
+    let agent = running.agent();
+    assert_eq!(agent["component"]["sha256"], second, "{agent}");
+    assert_eq!(agent["previous"]["sha256"], digest(&component("ema-cross")), "{agent}");
+    let back = running.command(&["rollback", "agent"]);
+    assert!(back.status.success(), "{}", said(&back));
+    running.feed_until("the old one is back", |running| {
+        (running.agent()["settings"]["fast"] == 2).then_some(())
+    });
+    running.finish();
+    running.rig.assert_nothing_twice();
 }
 
 #[test]

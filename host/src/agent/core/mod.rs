@@ -44,6 +44,7 @@ mod shadow;
 mod shell;
 mod slots;
 mod status;
+mod succession;
 mod swap;
 mod switching;
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use last_run::LastRun;
 pub use reconcile::ReconcileStage;
 pub use recovery::{Parts, RecoverError, State};
 pub use status::{Status, StrategyStatus, SwapStage};
+pub use succession::{Deployment, Succession};
 pub use swap::{Candidate, Shadow, ShadowAnswer, ShadowDifference, ShadowReport, SwapEvent, SwapNews};
 
 pub(in crate::agent) use attempts::breaker_verdict;
@@ -124,6 +126,8 @@ pub struct Core {
     pending: Pending,
     /// Builds the bars that the strategy asks for.
     bars: Bars,
+    /// What it runs and ran before, as its records say.
+    succession: Succession,
     /// The price of the tick at hand, until the strategy has been called with it in the books.
     marked: Option<(InstrumentId, PriceTicks)>,
     /// The highest order number that the strategy has used.

@@ -13,6 +13,7 @@ use super::prices::limits_on;
 use super::reconcile::Reconcile;
 use super::refeed::Story;
 use super::said::Voice;
+use super::succession::Succession;
 use super::watch::Watch;
 use super::{Core, CoreConfig, Effect, FailAction, Health, Letter, Life, Prices, Stats, TimeSource};
 use crate::market::{BarBuilder, CheckConfig, InstrumentId, MarketCheck, Now, UnixNanos};
@@ -92,6 +93,9 @@ pub struct State {
     /// Digest of what the configuration named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configured: Option<Digest>,
+    /// What it runs and ran before.
+    #[serde(default)]
+    pub succession: Succession,
     /// When the strategy failed within the window, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strikes: Vec<UnixNanos>,
@@ -245,6 +249,7 @@ impl State {
             bars: Vec::new(),
             settings: None,
             configured: None,
+            succession: Succession::default(),
             strikes: Vec::new(),
             quarantine: None,
         }
@@ -319,6 +324,7 @@ impl Core {
             call: state.call,
             pending: Pending::default(),
             bars,
+            succession: state.succession,
             marked: None,
             last_order: state.last_order,
             cursor: state.cursor,
@@ -417,6 +423,7 @@ impl Core {
             configured: self.config.configured,
         };
         self.started = now.mono;
+        self.succession.take(&record);
         self.ledger.host_died(now.wall);
         // The first record tells a later start what the strategy was told at its first.
         let wall = if self.number == 0 { self.began } else { now.wall };
@@ -489,6 +496,7 @@ impl Core {
 
     /// Folds what a record says besides the ledger and its order changes.
     pub(super) fn fold_rest(&mut self, entry: &Entry) -> Result<(), RecoverError> {
+        self.succession.take(&entry.record);
         match &entry.record {
             Record::Started { incarnation, symbols, cash, since, .. } => {
                 self.untold.settle(*since);
@@ -621,6 +629,7 @@ impl Core {
             bars: self.bars.kept().to_vec(),
             settings: Some(self.config.settings.clone()),
             configured: self.config.configured,
+            succession: self.succession.clone(),
             strikes: self.strikes.list(),
             quarantine: match &self.strategy {
                 Lifecycle::Quarantined { failure } => Some(failure.clone()),

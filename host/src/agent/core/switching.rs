@@ -385,6 +385,7 @@ impl Core {
     pub(super) fn adopt_swap(&mut self, swap: &Swap) {
         self.config.plugin = swap.to;
         self.config.settings.clone_from(&swap.settings);
+        self.succession.take_swap(swap);
         self.take_over(swap);
     }
 

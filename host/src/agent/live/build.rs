@@ -1,7 +1,7 @@
 //! From a configuration to the parts of a host. Each part is checked before the next is touched.
 
 use super::clock::SystemClock;
-use super::deployment::{Chosen, Configured, Succession, components_of};
+use super::deployment::{Chosen, Configured, components_of};
 use super::error::{ComponentError, StartError, Unpinned};
 use super::letter_orders::word_about;
 use super::settings::from_toml;
@@ -305,8 +305,6 @@ pub(super) struct Story {
     pub last_number: u64,
     /// The journal's number of that record.
     pub last_seq: u64,
-    /// What it has run.
-    pub succession: Succession,
 }
 
 /// The journal and what it holds.
@@ -340,7 +338,6 @@ pub(super) fn open_journal(config: &Config, remembered: &[Remembered]) -> Result
         story.incarnation = Some(entry.incarnation);
         // Records of an incarnation that an operator has closed are history.
         if entry.incarnation >= incarnation {
-            story.succession.take(&entry.record);
             (story.last_number, story.last_seq) = (entry.number, seq);
             if entry.number > number {
                 story.entries.push(entry);

@@ -3,63 +3,12 @@
 use super::build::{check_settings, load_component, settings};
 use super::components::ComponentStore;
 use super::error::{ComponentError, StartError};
-use crate::agent::core::{CoreConfig, LastRun};
+use crate::agent::core::{CoreConfig, Deployment, LastRun};
 use crate::config::{AgentConfig, Config};
 use crate::orders::{Digest, Record};
 use crate::plugin::{Plugin, PluginError, Sandbox, Setting};
 use crate::resilience::Classified as _;
 use std::path::PathBuf;
-
-/// A component and the settings that it runs with.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Deployment {
-    pub plugin: Digest,
-    pub settings: Vec<Setting>,
-}
-
-/// What an agent has run, as far as its records tell.
-#[derive(Default)]
-pub(super) struct Succession {
-    current: Option<Deployment>,
-    /// What ran before the last switch.
-    previous: Option<Deployment>,
-    /// What ran before that, while the last switch may be taken back.
-    before: Option<Deployment>,
-    /// The request of the last switch in this run.
-    request: Option<u64>,
-}
-
-impl Succession {
-    /// Takes in one more record.
-    pub fn take(&mut self, record: &Record) {
-        match record {
-            Record::Started { plugin, settings: Some(settings), .. } => {
-                let started = Deployment { plugin: *plugin, settings: settings.clone() };
-                if self.current.as_ref().is_some_and(|current| *current != started) {
-                    self.previous = self.current.take();
-                }
-                (self.current, self.request) = (Some(started), None);
-            }
-            Record::Started { .. } => *self = Self::default(),
-            Record::Swapped(swap) => {
-                let now = Deployment { plugin: swap.to, settings: swap.settings.clone() };
-                if self.request == Some(swap.request) {
-                    // The same request again: what it had brought in has left.
-                    self.previous = self.before.take();
-                } else {
-                    self.before = std::mem::replace(&mut self.previous, self.current.take());
-                }
-                (self.current, self.request) = (Some(now), Some(swap.request));
-            }
-            _ => {}
-        }
-    }
-
-    /// What ran before the last switch, or before the configuration was edited.
-    pub fn previous(&self) -> Option<Deployment> {
-        self.previous.clone()
-    }
-}
 
 /// What a start runs.
 pub(super) struct Chosen {
@@ -122,9 +71,10 @@ pub(super) fn choose(
     sandbox: &Sandbox,
     store: &ComponentStore,
     configured: Configured,
-    (last, succession): (Option<&LastRun>, &Succession),
+    last: Option<&LastRun>,
 ) -> Result<Chosen, StartError> {
     let own = settings(agent)?;
+    let before = last.and_then(|last| last.previous.clone());
     let ran = last.map(|last| Deployment {
         plugin: last.plugin,
         settings: last.settings.clone().unwrap_or_else(|| own.clone()),
@@ -136,13 +86,7 @@ pub(super) fn choose(
             StartError::SwappedIn { agent: agent.name.clone(), digest: ran.plugin, source: source.into() }
         })?;
         check_settings(agent, &plugin, &ran.settings)?;
-        Ok(Chosen {
-            plugin,
-            settings: ran.settings.clone(),
-            file,
-            configured,
-            previous: succession.previous(),
-        })
+        Ok(Chosen { plugin, settings: ran.settings.clone(), file, configured, previous: before.clone() })
     };
     let plugin = match (configured, last.zip(ran.as_ref())) {
         (Ok(plugin), _) => plugin,
@@ -178,82 +122,8 @@ pub(super) fn choose(
     // An edited configuration is another way to let something else run.
     let previous = match ran {
         Some(ran) if ran != runs => Some(ran),
-        _ => succession.previous(),
+        _ => before,
     };
     let configured = Some(configuration);
     Ok(Chosen { plugin, settings: runs.settings, file, configured, previous })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::market::{Money, UnixNanos};
-    use crate::orders::{Swap, SwapReason};
-    use crate::plugin::SettingValue;
-
-    fn deployment(name: &str, fast: i64) -> Deployment {
-        let settings = vec![Setting { key: "fast".into(), value: SettingValue::Integer(fast) }];
-        Deployment { plugin: Digest::of(name.as_bytes()), settings }
-    }
-
-    fn started(runs: &Deployment) -> Record {
-        Record::Started {
-            incarnation: 1,
-            plugin: runs.plugin,
-            symbols: Vec::new(),
-            cash: Money::ZERO,
-            forgot: 0,
-            since: 0,
-            terms: None,
-            settings: Some(runs.settings.clone()),
-            configured: None,
-        }
-    }
-
-    fn swapped(from: &Deployment, to: &Deployment, request: u64) -> Record {
-        Record::Swapped(Box::new(Swap {
-            from: from.plugin,
-            to: to.plugin,
-            settings: to.settings.clone(),
-            terms: Digest::of(b""),
-            call: 1,
-            now: UnixNanos(0),
-            next_order: 1,
-            state: None,
-            forgot: 0,
-            memory: crate::plugin::Services::vacant().memory().clone(),
-            suppressed: Vec::new(),
-            bars: Vec::new(),
-            reason: SwapReason::Operator,
-            request,
-            note: String::new(),
-        }))
-    }
-
-    fn previous(records: &[Record]) -> Option<Deployment> {
-        let mut succession = Succession::default();
-        records.iter().for_each(|record| succession.take(record));
-        succession.previous()
-    }
-
-    #[test]
-    fn what_ran_before_the_last_switch_is_known_over_restarts() {
-        let (a, b, c) = (deployment("a", 1), deployment("b", 1), deployment("a", 2));
-        assert_eq!(previous(&[started(&a)]), None);
-        let twice = [started(&a), swapped(&a, &b, 1), started(&b), started(&b)];
-        assert_eq!(previous(&twice), Some(a.clone()), "a restart changes nothing");
-        assert_eq!(previous(&[started(&a), swapped(&a, &b, 1), swapped(&b, &c, 2)]), Some(b.clone()));
-        assert_eq!(previous(&[started(&a), started(&c)]), Some(a.clone()), "an edited configuration");
-        // Requests are numbered anew in every run.
-        assert_eq!(previous(&[started(&a), swapped(&a, &b, 1), started(&b), swapped(&b, &c, 1)]), Some(b));
-    }
-
-    #[test]
-    fn one_that_came_back_in_the_probation_has_before_it_what_it_had() {
-        let (a, b, c) = (deployment("a", 1), deployment("b", 1), deployment("c", 1));
-        let first = [started(&a), swapped(&a, &b, 1), swapped(&b, &a, 1)];
-        assert_eq!(previous(&first), None);
-        let second = [started(&a), swapped(&a, &b, 1), swapped(&b, &c, 2), swapped(&c, &b, 2)];
-        assert_eq!(previous(&second), Some(a));
-    }
 }

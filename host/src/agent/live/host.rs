@@ -158,9 +158,8 @@ impl Host {
         for ((agent, configured), remembered) in config.agent.iter().zip(configured).zip(&remembered) {
             let story = stories.entry(agent.name.clone()).or_default();
             let last = LastRun::of(remembered.state.as_ref().map(|(state, _)| state), &story.entries);
-            let ran = (last.as_ref(), &story.succession);
-            let runs = choose(config, agent, &sandbox, &kept, configured, ran)?;
-            components.extend(last.iter().map(|last| last.plugin));
+            let runs = choose(config, agent, &sandbox, &kept, configured, last.as_ref())?;
+            components.extend(last.iter().flat_map(LastRun::components));
             components.insert(runs.plugin.digest());
             chosen.push(runs);
         }

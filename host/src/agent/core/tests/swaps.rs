@@ -141,6 +141,13 @@ fn the_new_component_has_the_state_the_settings_and_everything_that_is_the_hosts
         let last = LastRun::of(state.as_ref(), &rig.journal).unwrap();
         assert_eq!((last.plugin, last.settings.as_ref()), (digest, Some(&settings)));
         assert!(last.goes_on(CoreConfig::configuration(rig.config.plugin, &rig.config.settings)));
+        // And what may come back, also where the checkpoint is all that is left.
+        assert_eq!(last.previous.as_ref().map(|it| it.plugin), Some(before));
+        assert!(last.components().any(|it| it == before));
+        if let Some(state) = &state {
+            let alone = LastRun::of(Some(state), &[]).unwrap();
+            assert_eq!((&alone.previous, alone.plugin), (&last.previous, digest));
+        }
         assert!(
             !last.goes_on(CoreConfig::configuration(digest, &settings)),
             "the operator changed the configuration"

@@ -17,12 +17,11 @@ pub use progress::{SwapProgress, SwapView};
 
 use super::clock::SystemClock;
 use super::components::ComponentStore;
-use super::deployment::Deployment;
 use super::report::AgentReport;
 use super::runner::AgentHandle;
 use super::settings::{from_json, to_json};
 use super::view::ComponentView;
-use crate::agent::core::{Alert, Event, Operator, SwapEvent, SwapNews};
+use crate::agent::core::{Alert, Deployment, Event, Operator, SwapEvent, SwapNews};
 use crate::config::{AgentConfig, Config, VenueConfig};
 use crate::market::UnixNanos;
 use crate::orders::{Digest, SwapReason};
