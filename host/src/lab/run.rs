@@ -114,7 +114,7 @@ impl Lab {
     /// Alerts kept: the first ones explain the others.
     pub const ALERTS_MAX: usize = 256;
     /// Orders after which closed ones are forgotten, as a checkpoint does live. As many as cost little to keep.
-    const ORDERS_KEPT: u64 = 8_192;
+    const ORDERS_KEPT: u64 = 1_024;
     /// Steps that the end of a run may take: every one answers something that the core waits for.
     const CLOSING_STEPS_MAX: u32 = 100_000;
 

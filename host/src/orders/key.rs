@@ -36,8 +36,35 @@ pub struct Slot<'a> {
 
 /// The idempotency key of an intent: 20 bytes, written as 32 characters of base 32, short enough for any
 /// venue's client order id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IntentKey([u8; 20]);
+
+impl IntentKey {
+    /// The bytes as numbers that compare like them: two keys nearly always differ in the first, and a comparison of
+    /// twenty bytes is a call.
+    const fn in_order(&self) -> (u64, u64, u32) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = self.0;
+        (
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+            u32::from_be_bytes([q, r, s, t]),
+        )
+    }
+}
+
+impl Ord for IntentKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.in_order().cmp(&other.in_order())
+    }
+}
+
+impl PartialOrd for IntentKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Text that is not a digest, key or agent name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -232,6 +259,17 @@ mod tests {
             assert_ne!(base.key(), other.key(), "{other:?}");
         }
         assert_eq!(base.key(), slot(&a).key());
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let mut bytes = [[7_u8; 20]; 41];
+        for (index, key) in bytes.iter_mut().skip(1).enumerate() {
+            key[index / 2] = if index % 2 == 0 { 6 } else { 200 };
+        }
+        for (a, b) in bytes.iter().flat_map(|a| bytes.iter().map(move |b| (*a, *b))) {
+            assert_eq!(IntentKey(a).cmp(&IntentKey(b)), a.cmp(&b), "{a:?} {b:?}");
+        }
     }
 
     #[test]

@@ -169,6 +169,17 @@ pub struct DegradationState {
     feed_stale: bool,
 }
 
+impl DegradationState {
+    fn lost(&self) -> Decimal {
+        let (Some(peak), Some(equity)) = (self.peak, self.equity) else { return Decimal::ZERO };
+        if peak <= Money::ZERO || equity >= peak {
+            return Decimal::ZERO;
+        }
+        // What does not fit is a loss of more than any threshold.
+        peak.checked_sub(equity).and_then(|lost| lost.checked_ratio(peak)).unwrap_or(Decimal::MAX)
+    }
+}
+
 /// Decides the mode of one agent.
 #[derive(Clone, Debug)]
 pub struct Degradation {
@@ -178,6 +189,9 @@ pub struct Degradation {
     healthy_since: Option<MonoNanos>,
     /// When the agent went up last, unless it has fallen since.
     went_up_at: Option<MonoNanos>,
+    /// The share of the peak that is lost. A division costs more than all the rest of an evaluation, and equity is
+    /// asked about more often than it moves.
+    lost: Decimal,
 }
 
 impl Degradation {
@@ -188,7 +202,8 @@ impl Degradation {
 
     /// An agent as a checkpoint left it: same mode, same peak, a latched shutdown still latched.
     pub fn restore(config: DegradationConfig, state: DegradationState) -> Self {
-        Self { config, state, healthy_since: None, went_up_at: None }
+        let lost = state.lost();
+        Self { config, state, healthy_since: None, went_up_at: None, lost }
     }
 
     /// What a checkpoint keeps.
@@ -209,13 +224,8 @@ impl Degradation {
 
     /// The share of the peak that is lost, as of the last equity known: `(peak - equity) / peak`, and zero
     /// while there is no positive peak to lose from.
-    pub fn drawdown(&self) -> Decimal {
-        let (Some(peak), Some(equity)) = (self.state.peak, self.state.equity) else { return Decimal::ZERO };
-        if peak <= Money::ZERO || equity >= peak {
-            return Decimal::ZERO;
-        }
-        // What does not fit is a loss of more than any threshold.
-        peak.checked_sub(equity).and_then(|lost| lost.checked_ratio(peak)).unwrap_or(Decimal::MAX)
+    pub const fn drawdown(&self) -> Decimal {
+        self.lost
     }
 
     /// When the mode may go up, if nothing changes until then: evaluate again.
@@ -238,18 +248,18 @@ impl Degradation {
         let (Some(peak), Some(equity)) = (self.state.peak, self.state.equity) else { return Ok(()) };
         let moved = peak.checked_add(amount).zip(equity.checked_add(amount));
         let (peak, equity) = moved.ok_or(FlowError { amount, peak })?;
-        (self.state.peak, self.state.equity) = (Some(peak), Some(equity));
+        self.value(Some(peak), Some(equity));
         Ok(())
     }
 
     /// Takes the last equity known as the new peak, at the operator's word.
     pub fn reset_peak(&mut self) {
-        self.state.peak = self.state.equity;
+        self.value(self.state.equity, self.state.equity);
     }
 
     /// Takes over a peak that the journal holds, after a restart.
-    pub const fn set_peak(&mut self, peak: Option<Money>) {
-        self.state.peak = peak;
+    pub fn set_peak(&mut self, peak: Option<Money>) {
+        self.value(peak, self.state.equity);
     }
 
     /// Ends a latched shutdown at the operator's word: the agent observes, and goes up from there by its
@@ -344,10 +354,15 @@ impl Degradation {
     }
 
     fn take_equity(&mut self, equity: Option<Money>) {
-        if let Some(equity) = equity {
-            self.state.equity = Some(equity);
-            self.state.peak = self.state.peak.max(Some(equity));
+        let peak = self.state.peak.max(equity);
+        if equity.is_some() && (peak, equity) != (self.state.peak, self.state.equity) {
+            self.value(peak, equity);
         }
+    }
+
+    fn value(&mut self, peak: Option<Money>, equity: Option<Money>) {
+        (self.state.peak, self.state.equity) = (peak, equity);
+        self.lost = self.state.lost();
     }
 
     fn cross_thresholds(&mut self, feed_age: Option<Duration>) {
