@@ -24,3 +24,4 @@ mod setup;
 mod soak;
 mod state;
 mod swap;
+mod sweep;

@@ -51,6 +51,11 @@ struct Difference {
 
 pub(super) fn run(args: &Args, out: &Output) -> Result<ExitCode, CliError> {
     let sandbox = Sandbox::new(SandboxConfig::default())?;
+    if let Some(axis) = args.lab.axes()?.first() {
+        let text =
+            format!("--set {} has several values, and a comparison is of two runs; name one", axis.key);
+        return Err(CliError::input("lab_sweep_compare", text));
+    }
     let mut prepared = args.lab.prepare()?;
     let load = |path| sandbox.load_file(path, None, &prepared.sandbox);
     let plugins = [load(&args.a)?, load(&args.b)?];

@@ -1,5 +1,6 @@
 //! What the commands of the lab share: data, instruments, the exchange's model and the strategy's settings.
 
+use super::grid::Axis;
 use super::output::{CliError, Output};
 use crate::agent::core::{CoreLimits, FailAction};
 use crate::config::read_toml;
@@ -32,7 +33,7 @@ pub(super) struct LabArgs {
     /// [degradation], [limits], [market], [sandbox], [model], [settings], cash, seed and on_halt.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A setting of the strategy.
+    /// A setting of the strategy. For `test` it may have several values, as 5..50:5 or 5,10,20: each combination runs.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Only rows from this moment on: a date, RFC 3339, or a number since 1970.
@@ -127,7 +128,25 @@ pub(super) struct Prepared {
 }
 
 impl LabArgs {
+    /// The settings that have several values.
+    pub fn axes(&self) -> Result<Vec<Axis>, CliError> {
+        let mut axes: Vec<Axis> = Vec::new();
+        for text in &self.settings {
+            let Some(axis) = Axis::parse(text)? else { continue };
+            axes.retain(|earlier| earlier.key != axis.key);
+            axes.push(axis);
+        }
+        Ok(axes)
+    }
+
+    /// Without the settings that have several values.
     pub fn prepare(&self) -> Result<Prepared, CliError> {
+        let mut single = Vec::new();
+        for text in &self.settings {
+            if Axis::parse(text)?.is_none() {
+                single.push(text.clone());
+            }
+        }
         let file: LabFile = match &self.config {
             Some(path) => read_toml(path)?,
             None => LabFile::default(),
@@ -148,7 +167,7 @@ impl LabArgs {
         let data = Dataset::prepare(&self.files()?, &file.instrument, &format)?.between(self.from, self.to);
         let cash = self.cash.map(Money::new).or(file.cash);
         let lab = LabConfig {
-            settings: settings(&file.settings, &self.settings)?,
+            settings: settings(&file.settings, &single)?,
             seed: self.seed.or(file.seed).unwrap_or(0),
             risk: file.risk,
             degradation: file.degradation,
@@ -281,7 +300,7 @@ pub(super) enum Next {
     Stop,
 }
 
-fn progress(total: Option<u64>, out: &Output) -> ProgressBar {
+pub(super) fn progress(total: Option<u64>, out: &Output) -> ProgressBar {
     if out.is_json() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -310,12 +329,14 @@ pub(super) fn check_needs(needs: &DataNeeds, instruments: usize) -> Result<(), C
 }
 
 /// Settings with others in place of the same keys.
-pub(super) fn set(mut settings: Vec<Setting>, flags: &[String]) -> Result<Vec<Setting>, CliError> {
-    for more in self::settings(&BTreeMap::new(), flags)? {
-        settings.retain(|setting| setting.key != more.key);
-        settings.push(more);
-    }
-    Ok(settings)
+pub(super) fn set(settings: Vec<Setting>, flags: &[String]) -> Result<Vec<Setting>, CliError> {
+    Ok(set_all(settings, &self::settings(&BTreeMap::new(), flags)?))
+}
+
+pub(super) fn set_all(mut settings: Vec<Setting>, others: &[Setting]) -> Vec<Setting> {
+    settings.retain(|setting| others.iter().all(|other| other.key != setting.key));
+    settings.extend_from_slice(others);
+    settings
 }
 
 fn settings(file: &BTreeMap<String, toml::Value>, flags: &[String]) -> Result<Vec<Setting>, CliError> {

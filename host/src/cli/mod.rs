@@ -5,6 +5,7 @@ mod compare;
 mod compile;
 mod demo;
 mod dlq;
+mod grid;
 mod host;
 mod inspect;
 mod journal;
@@ -16,6 +17,7 @@ mod run;
 mod settle;
 mod status;
 mod swap;
+mod sweep;
 mod test;
 mod venue;
 

@@ -4,6 +4,7 @@ use super::lab::{LabArgs, Next, Prepared, check_needs, read};
 use super::lab_page;
 use super::output::{CliError, Output};
 use super::run::write_page;
+use super::sweep::{self, SweepArgs};
 use crate::agent::live::SystemClock;
 use crate::lab::{Lab, Metered, PERIODS_MIN, Quality, Results, Summary};
 use crate::market::{DataCounts, Money, UnixNanos};
@@ -27,6 +28,8 @@ pub(super) struct Args {
     sha256: Option<Digest>,
     #[command(flatten)]
     lab: LabArgs,
+    #[command(flatten)]
+    sweep: SweepArgs,
     /// Write every intent as a line of JSON.
     #[arg(long, value_name = "FILE")]
     intents: Option<PathBuf>,
@@ -85,8 +88,18 @@ pub(super) fn run(args: &Args, out: &Output) -> Result<ExitCode, CliError> {
     let mut prepared = args.lab.prepare()?;
     let plugin = sandbox.load_file(&args.component, args.sha256, &prepared.sandbox)?;
     check_needs(&plugin.metadata().needs, prepared.data.instruments().len())?;
+    let axes = args.lab.axes()?;
+    if !axes.is_empty() && (args.report.is_some() || args.intents.is_some()) {
+        return Err(CliError::input(
+            "lab_sweep_files",
+            "--report and --intents are about one run, and a setting has several values; name one combination",
+        ));
+    }
     prepared.lab.charts = args.report.is_some();
     let quality = args.lab.quality(&prepared, out)?;
+    if !axes.is_empty() {
+        return sweep::run(args.sweep, &axes, (&plugin, &prepared, quality), out);
+    }
     let (cash, notes) = (prepared.lab.cash, prepared.data.notes().to_vec());
 
     let clock = SystemClock::start();

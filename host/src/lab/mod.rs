@@ -16,6 +16,7 @@ pub mod exchange;
 mod meter;
 mod performance;
 mod run;
+mod sweep;
 mod tape;
 mod venue;
 
@@ -25,5 +26,6 @@ pub use data::{DataError, DataFile, Dataset, Quality, Samples};
 pub use meter::{Guest, Meter, Metered, Usage};
 pub use performance::{PERIODS_MIN, Results};
 pub use run::{Lab, Summary};
+pub use sweep::{Outcome, Sweep};
 pub use tape::{Intent, IntentDigest, IntentLine};
 pub use venue::Execution;

@@ -11,6 +11,8 @@
 mod ahead;
 mod file_journal;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod reader;
 mod segment;
 #[cfg(test)]

@@ -16,6 +16,8 @@ mod classify;
 mod client;
 mod config;
 mod dialect;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod wire;
 
 pub use client::{AccountState, HttpVenue};

@@ -25,6 +25,8 @@ mod client;
 mod config;
 mod dialect;
 mod evidence;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod instruction;
 mod prices;
 #[cfg(test)]

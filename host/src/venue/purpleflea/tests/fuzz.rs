@@ -2,6 +2,7 @@
 
 use super::super::classify::{Effect, Judged, judge};
 use super::super::evidence::lots_max;
+use super::super::fuzzing::read_all;
 use super::super::instruction::Instruction;
 use super::super::wire;
 use super::server::{btc, place};
@@ -18,18 +19,7 @@ fn is_fill(body: &[u8]) -> bool {
 }
 
 fn read_everything(body: &[u8]) {
-    let btc = btc();
-    let _ = wire::closed(body, "pos_1").and_then(|closed| closed.execution(Lots(15), None, &btc));
-    let _ = wire::limit_placed(body);
-    let _ = wire::agreed(body);
-    let _ = wire::history(body, &btc);
-    let _ = wire::waiting(body, &btc);
-    let _ = wire::waiting_state(body, "ord_1");
-    let _ = wire::account(body);
-    if let Ok(Ok(rows)) = wire::positions(body) {
-        let _ = wire::holding(&rows, &btc);
-    }
-    let _ = Instruction::decode(body);
+    read_all(body, &btc());
 }
 
 proptest! {
