@@ -25,3 +25,4 @@ mod soak;
 mod state;
 mod swap;
 mod sweep;
+mod vet;

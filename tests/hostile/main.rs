@@ -24,3 +24,4 @@ mod soak;
 mod state;
 mod table;
 mod values;
+mod vet;

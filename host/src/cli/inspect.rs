@@ -42,7 +42,7 @@ pub(super) struct Args {
     wasi_read_folder: Option<PathBuf>,
 }
 
-fn profile() -> impl clap::builder::TypedValueParser<Value = Profile> {
+pub(super) fn profile() -> impl clap::builder::TypedValueParser<Value = Profile> {
     let names = [Profile::Native, Profile::Managed].map(Profile::name);
     clap::builder::PossibleValuesParser::new(names).map(|name| match name.as_str() {
         "managed" => Profile::Managed,

@@ -20,6 +20,7 @@ mod swap;
 mod sweep;
 mod test;
 mod venue;
+mod vet;
 
 use clap::{Parser, Subcommand};
 use output::{CliError, Format, Output};
@@ -49,6 +50,8 @@ enum Command {
     Run(run::Args),
     /// Run a component over recorded data, with a simulated exchange, the risk gate and the modes of live trading.
     Test(test::Args),
+    /// Try a component on what markets and hosts do to it: gaps, crossed quotes, refusals, restarts, settings at bounds.
+    Vet(vet::Args),
     /// Run two components over the same data and show where they part, and what came of each.
     Compare(compare::Args),
     /// Show what a component is, what it needs, and whether this host takes it.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, &out),
         Command::Run(args) => run::run(&args, &out),
         Command::Test(args) => test::run(&args, &out),
+        Command::Vet(args) => vet::run(&args, &out),
         Command::Compare(args) => compare::run(&args, &out),
         Command::Inspect(args) => inspect::run(&args, &out),
         Command::Swap(args) => swap::swap(&args, &out),

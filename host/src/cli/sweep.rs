@@ -99,6 +99,7 @@ struct Done {
     refused: u64,
     traps: u64,
     faults: u64,
+    halted: bool,
     fuel_p99: Option<u64>,
     mode: Mode,
     stopped_at: Option<u64>,
@@ -125,6 +126,7 @@ impl Done {
             refused: summary.refused.values().sum(),
             traps: stats.traps,
             faults: stats.faults,
+            halted: summary.halted,
             fuel_p99: summary.usage.fuel_p99(),
             mode: summary.mode,
             stopped_at: summary.stopped_at,
@@ -134,7 +136,7 @@ impl Done {
     }
 
     fn is_sound(&self) -> bool {
-        self.traps == 0 && self.books_match
+        self.traps == 0 && !self.halted && self.books_match
     }
 
     /// Higher is better.
@@ -229,39 +231,54 @@ impl Row {
     }
 }
 
+/// Columns behind the settings.
+const RESULTS: [&str; 10] = [
+    "return %",
+    "drawdown %",
+    "Sharpe",
+    "trades",
+    "fees",
+    "orders",
+    "refused",
+    "traps",
+    "fuel p99",
+    "intents",
+];
+/// Reasons shown to a person: the first ones explain the others.
+const FAILED_SHOWN: usize = 5;
+
 impl Facts {
     fn table(&self, axes: &[Axis], out: &Output) -> String {
         let title =
             format!("{}  {} runs of {} events", self.strategy.escape_debug(), self.runs.len(), self.events);
         let mut head: Vec<String> = axes.iter().map(|axis| axis.key.escape_debug().to_string()).collect();
-        head.extend(
-            [
-                "return %",
-                "drawdown %",
-                "Sharpe",
-                "trades",
-                "fees",
-                "orders",
-                "refused",
-                "traps",
-                "fuel p99",
-                "intents",
-            ]
-            .map(str::to_owned),
-        );
-        let mut rows = vec![head];
+        head.extend(RESULTS.map(str::to_owned));
+        let (mut rows, mut failed) = (vec![head], Vec::new());
         for (index, row) in self.runs.iter().enumerate() {
             let mut cells: Vec<String> =
                 axes.iter().map(|axis| row.settings.get(&axis.key).map(show).unwrap_or_default()).collect();
             match &row.end {
                 End::Done(done) => cells.extend(done.cells()),
-                End::Failed { error } => cells.push(format!("{}: {}", error.code, error.message)),
+                End::Failed { error } => {
+                    cells.extend((0..RESULTS.len()).map(|_| "–".to_owned()));
+                    let point = cells.iter().take(axes.len()).cloned().collect::<Vec<_>>().join(" ");
+                    failed.push(format!("  {point}: {} ({})", error.message, error.code));
+                }
             }
             if self.best == Some(index) {
                 cells.push("← best".into());
             }
             rows.push(cells);
         }
+        let more = failed.len().saturating_sub(FAILED_SHOWN);
+        failed.truncate(FAILED_SHOWN);
+        if more > 0 {
+            failed.push(format!("  and {more} more; --format json has them all"));
+        }
+        let failed = match failed.is_empty() {
+            true => String::new(),
+            false => format!("\n\n  did not start\n  {}", failed.join("\n  ")),
+        };
         let by = match self.by {
             By::Sharpe => "Sharpe",
             By::Return => "return",
@@ -275,7 +292,7 @@ impl Facts {
             None => format!("none can be judged by {by}"),
         };
         format!(
-            "\n{}\n\n{}\n\n  {best}\n  {:.2} s on {} threads, {:.0} events a second",
+            "\n{}\n\n{}{failed}\n\n  {best}\n  {:.2} s on {} threads, {:.0} events a second",
             out.bold(&title),
             columns(&rows, "  ", out),
             self.seconds,

@@ -116,7 +116,11 @@ pub(super) fn run(args: &Args, out: &Output) -> Result<ExitCode, CliError> {
         write_page(path, &lab_page::page(&facts, run.charts(), prepared.data.instruments()))?;
     }
     out.facts(&facts, |out| facts.table(out));
-    Ok(if facts.traps == 0 && facts.books_match { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if facts.traps == 0 && !facts.halted && facts.books_match {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 fn one_run(args: &Args, plugin: &Plugin, prepared: &Prepared, out: &Output) -> Result<Lab, CliError> {

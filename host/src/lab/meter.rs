@@ -277,6 +277,10 @@ impl<G: Guest> Strategy for Metered<G> {
         &self.metadata
     }
 
+    fn keeps_state(&self) -> bool {
+        lock(&self.shared).guest.keeps_state()
+    }
+
     fn init(&mut self, session: &Session, services: &mut Box<Services>) -> Result<(), CallError> {
         let shared = &mut *lock(&self.shared);
         let result = shared.guest.init(session, services);

@@ -19,6 +19,7 @@ mod run;
 mod sweep;
 mod tape;
 mod venue;
+pub mod vet;
 
 pub use chart::{Charts, EquityPoint, PricePoint, Thinned};
 pub use config::LabConfig;

@@ -4,6 +4,7 @@
 //! the exchange did is known no earlier than the update that made it happen. Records are durable at once. The first
 //! checkpoint is on its way until the run ends, so that the core never asks for another.
 
+mod acts;
 mod ahead;
 
 use super::chart::{Charts, EquityPoint, PricePoint};
@@ -13,7 +14,7 @@ use super::meter::{Meter, Usage};
 use super::performance::{Performance, Results};
 use super::tape::{Intent, IntentDigest, intents_of};
 use super::venue::{Execution, LabDialect, LabVenue};
-use crate::agent::core::{Alert, Core, Effect, Event, Parts, RecoverError, Stats};
+use crate::agent::core::{Alert, Core, Effect, Event, Parts, RecoverError, Stats, SwapEvent};
 use crate::market::{
     DataCounts, DataFault, InstrumentId, Instruments, Money, MonoNanos, Now, Sample, UnixNanos,
 };
@@ -99,6 +100,9 @@ pub struct Lab {
     /// Fuel before the update at hand, and most of one update since the last point of the chart.
     fuel_before: u64,
     fuel_peak: u64,
+    /// Why the last replacement of the instance was refused.
+    swap_refused: Option<Failure>,
+    failed_call: Option<Failure>,
     batch: Batch,
     effects: Vec<Effect>,
     queue: VecDeque<Effect>,
@@ -147,6 +151,8 @@ impl Lab {
             stopped_at: None,
             fuel_before: 0,
             fuel_peak: 0,
+            swap_refused: None,
+            failed_call: None,
             batch: Batch::new(config_batch),
             effects: Vec::new(),
             queue: VecDeque::new(),
@@ -303,6 +309,9 @@ impl Lab {
                         self.intents.push(intent);
                     }
                 }
+                if let Record::CallFailed { failure, .. } = &entry.record {
+                    self.failed_call = Some(failure.clone());
+                }
                 Some(Event::Journaled(entry.number))
             }
             Effect::Send { request, attempt } => self.venue.send(self.now.wall, request, attempt),
@@ -340,7 +349,13 @@ impl Lab {
                 let failure = Failure::new(Class::Logic, "lab_instance", Phase::NotSent, text);
                 Some(Event::Instance { number, outcome: Err(failure) })
             }
-            Effect::Letter(_) | Effect::Swap(_) | Effect::Unclaimed { .. } | Effect::Stopped => None,
+            Effect::Swap(news) => {
+                if let SwapEvent::Refused(failure) = news.event {
+                    self.swap_refused = Some(failure);
+                }
+                None
+            }
+            Effect::Letter(_) | Effect::Unclaimed { .. } | Effect::Stopped => None,
         }
     }
 

@@ -41,6 +41,9 @@ struct Window {
     dropped: Vec<DataFault>,
 }
 
+/// What became of the run with this position; `None` when it is void in batches.
+type Ended = (usize, Option<Outcome>);
+
 /// One run on its thread.
 struct Seat {
     index: usize,
@@ -100,7 +103,7 @@ impl Sweep<'_> {
         wave: &[usize],
         batch: bool,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(Vec<(usize, Option<Outcome>)>, u64), FeedError> {
+    ) -> Result<(Vec<Ended>, u64), FeedError> {
         let jobs = self.jobs.get().min(wave.len()).max(1);
         let mut seats: Vec<Vec<Seat>> = (0..jobs).map(|_| Vec::new()).collect();
         for (position, index) in wave.iter().copied().enumerate() {
@@ -172,7 +175,7 @@ fn failure<E: Classified>(error: &E) -> Failure {
     Failure::new(error.class(), error.code(), Phase::NotSent, error.to_string())
 }
 
-fn work(mut seats: Vec<Seat>, windows: &Receiver<Arc<Window>>) -> Vec<(usize, Option<Outcome>)> {
+fn work(mut seats: Vec<Seat>, windows: &Receiver<Arc<Window>>) -> Vec<Ended> {
     // What a run warns of is counted in its summary; hundreds of them at once tell a person nothing.
     let silent = tracing::subscriber::NoSubscriber::new();
     tracing::subscriber::with_default(silent, || {
@@ -199,7 +202,7 @@ fn show(seat: &mut Seat, window: &Window) {
     lab.take_executions();
 }
 
-fn rise(seat: Seat) -> (usize, Option<Outcome>) {
+fn rise(seat: Seat) -> Ended {
     let outcome = match seat.run {
         Ok(lab) if lab.is_void() => None,
         Ok(mut lab) => Some(Outcome::Done(Box::new(lab.finish()))),

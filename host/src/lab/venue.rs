@@ -176,6 +176,8 @@ pub(super) struct LabVenue {
     /// News on its way back, with the moment of its arrival.
     news: VecDeque<(UnixNanos, Event)>,
     reports: Vec<Report>,
+    /// Orders that are refused before any other is looked at.
+    refusals: u32,
     /// What was executed since it was last taken out.
     pub executions: Vec<Execution>,
 }
@@ -190,8 +192,14 @@ impl LabVenue {
             under_way: VecDeque::new(),
             news: VecDeque::new(),
             reports: Vec::new(),
+            refusals: 0,
             executions: Vec::new(),
         }
+    }
+
+    /// Lets the exchange refuse this many orders that come next.
+    pub const fn refuse_next(&mut self, count: u32) {
+        self.refusals = count;
     }
 
     pub const fn exchange(&self) -> &Exchange {
@@ -278,6 +286,10 @@ impl LabVenue {
         const MALFORMED: Refusal = Refusal { code: "malformed", text: "the lab does not read this body" };
         const UNKNOWN: Refusal = Refusal { code: "unknown_order", text: "no such order works" };
         match request.kind {
+            RequestKind::Place if self.refusals > 0 => {
+                self.refusals -= 1;
+                Err(Refusal { code: "rejected", text: "the exchange takes no orders at this moment" })
+            }
             RequestKind::Place => {
                 let ticket = read_place(&request.body.0).ok_or(MALFORMED)?;
                 let number = self.exchange.place(at, &ticket, &mut self.reports)?;

@@ -360,6 +360,7 @@ impl Core {
             Err(error) => {
                 self.services.abort();
                 self.call += 1;
+                self.stats.traps += 1;
                 self.strike(now, error_failure(&error), None, out);
             }
         }
@@ -401,6 +402,7 @@ impl Core {
             if let Err(error) = strategy.stop(&mut self.services, &mut ignored) {
                 self.services.abort();
                 self.call += 1;
+                self.stats.traps += 1;
                 self.strike(now, error_failure(&error), None, out);
             }
         }

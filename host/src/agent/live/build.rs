@@ -508,7 +508,7 @@ mod tests {
 
     fn story(incarnation: u32, entries: Vec<Entry>) -> Story {
         let last_number = entries.last().map_or(0, |entry| entry.number);
-        Story { entries, incarnation: Some(incarnation), last_number, last_seq: 99, ..Story::default() }
+        Story { entries, incarnation: Some(incarnation), last_number, last_seq: 99 }
     }
 
     #[test]
