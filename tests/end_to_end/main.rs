@@ -20,6 +20,7 @@ mod letters;
 mod purpleflea;
 mod reconcile;
 mod recovery;
+mod replay;
 mod setup;
 mod soak;
 mod state;

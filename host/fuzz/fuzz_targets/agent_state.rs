@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringfence::agent::core::{FailedCall, LastRun, State};
+use ringfence::agent::core::{Stretch, LastRun, State};
 
 fuzz_target!(|bytes: &[u8]| {
     let name = "agent".parse().expect("a name");
     if let Ok(state) = State::decode(&name, bytes) {
         let _ = LastRun::of(Some(&state), &[]);
     }
-    if let Ok(call) = FailedCall::decode(bytes) {
+    if let Ok(call) = Stretch::decode(bytes) {
         let _ = call.failed();
     }
 });

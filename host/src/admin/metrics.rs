@@ -36,6 +36,7 @@ fn render(control: &HostControl, agents: &[AgentView]) -> String {
         gauge!("ringfence_journal_segments").set(as_float(journal.segments));
         counter!("ringfence_journal_last_record").absolute(journal.last_record);
         gauge!("ringfence_journal_failed").set(if journal.failure.is_some() { 1.0 } else { 0.0 });
+        counter!("ringfence_recordings_lost_total").absolute(control.recordings_lost());
         let letters = control.letter_counts();
         gauge!("ringfence_dead_letters", "state" => "dead").set(as_float(letters.dead));
         gauge!("ringfence_dead_letters", "state" => "ambiguous").set(as_float(letters.ambiguous));
@@ -79,6 +80,7 @@ const COUNTERS: &[Counter] = &[
 const MODES: [Mode; 4] = [Mode::Full, Mode::ReadOnly, Mode::Observation, Mode::Shutdown];
 
 fn describe() {
+    describe_counter!("ringfence_recordings_lost_total", "Stretches of calls that no recording holds.");
     for (name, help, _) in COUNTERS {
         describe_counter!(*name, *help);
     }

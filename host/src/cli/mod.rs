@@ -12,6 +12,7 @@ mod journal;
 mod lab;
 mod lab_page;
 mod output;
+mod replay;
 mod report;
 mod run;
 mod settle;
@@ -54,6 +55,8 @@ enum Command {
     Vet(vet::Args),
     /// Run two components over the same data and show where they part, and what came of each.
     Compare(compare::Args),
+    /// Make the calls of a recording again, and hold the component, or another one, to what it did.
+    Replay(replay::Args),
     /// Show what a component is, what it needs, and whether this host takes it.
     Inspect(inspect::Args),
     /// Let another component take over in a running agent, with its state, at a tick boundary.
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::run(&args, &out),
         Command::Vet(args) => vet::run(&args, &out),
         Command::Compare(args) => compare::run(&args, &out),
+        Command::Replay(args) => replay::run(&args, &out),
         Command::Inspect(args) => inspect::run(&args, &out),
         Command::Swap(args) => swap::swap(&args, &out),
         Command::Rollback(args) => swap::rollback(&args, &out),

@@ -13,6 +13,7 @@ pub use error::ConfigError;
 pub use swap::SwapConfig;
 
 use crate::agent::core::{CoreLimits, FailAction, Supervision};
+use crate::agent::live::recording::RecordingConfig;
 use crate::market::{CheckConfig, Instrument, Money, OffStep};
 use crate::orders::journal::JournalConfig;
 use crate::orders::{AgentName, Digest, RiskLimits};
@@ -45,6 +46,9 @@ pub struct Config {
     /// Checkpoints.
     #[serde(default)]
     pub checkpoints: CheckpointConfig,
+    /// Recordings of what strategies are called with.
+    #[serde(default)]
+    pub recording: RecordingConfig,
     /// The dead-letter store.
     #[serde(default)]
     pub dead_letters: DeadLetterStoreConfig,

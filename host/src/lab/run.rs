@@ -355,7 +355,7 @@ impl Lab {
                 }
                 None
             }
-            Effect::Letter(_) | Effect::Unclaimed { .. } | Effect::Stopped => None,
+            Effect::Letter(_) | Effect::Recorded(_) | Effect::Unclaimed { .. } | Effect::Stopped => None,
         }
     }
 

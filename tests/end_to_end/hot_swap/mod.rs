@@ -8,5 +8,5 @@ mod letters;
 mod refusals;
 mod release;
 mod restarts;
-mod rig;
+pub mod rig;
 mod watch;

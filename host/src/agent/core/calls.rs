@@ -499,7 +499,10 @@ impl Core {
                 self.services.books.open_order(order.id, WorkingOrder::of(order, order.quantity));
                 self.books_moved();
             }
-            Action::Amend(amend) => self.services.books.claim(key, amend),
+            Action::Amend(amend) => {
+                self.services.books.claim(key, amend);
+                self.books_moved();
+            }
             Action::Cancel(_) => {}
         }
     }

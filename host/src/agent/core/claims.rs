@@ -23,5 +23,6 @@ impl Core {
             | IntentState::Resolved
             | IntentState::Expired(_) => books.release(&key),
         }
+        self.books_moved();
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into the core and what comes out of it.
 
+use super::stretch::Stretch;
 use super::swap::{Candidate, SwapNews};
 use crate::market::{DataFault, InstrumentId, Lots, Tick};
 use crate::orders::{Digest, Entry, IntentKey, Sendable};
@@ -212,6 +213,8 @@ pub enum Effect {
     Checkpoint(Snapshot),
     /// Change the dead-letter index.
     Letter(Letter),
+    /// Calls that were made, for a recording. Nothing waits for it.
+    Recorded(Box<Stretch>),
     /// Tell a person.
     Alert(Alert),
     /// The venue reported a fill under a key that this agent does not know. When no other agent of the account
@@ -276,7 +279,7 @@ pub enum Letter {
         call: u64,
         /// What failed.
         failure: Failure,
-        /// What is needed to make it again: a [`super::FailedCall`], CBOR.
+        /// What is needed to make it again: a [`super::Stretch`], CBOR.
         input: Vec<u8>,
     },
     /// It is known what became of an intent that had been given up on, or an operator closed it.

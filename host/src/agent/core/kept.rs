@@ -3,6 +3,7 @@
 //! A call gets again what it got: the same input and context, the same memory and the same books. The books
 //! are kept where they changed otherwise than by the prices that come with the calls.
 
+use super::stretch::{Retrace, Retraced, RetracedDifference};
 use crate::market::{Instruments, UnixNanos};
 use crate::orders::{
     Answer, Books, Fed, FedInput, Ledger, OrderId, OrderIntent, StrategyEvent, intents_digest, packed,
@@ -33,6 +34,9 @@ pub(super) struct Kept {
     changed: Vec<(usize, Books)>,
     /// How many calls between the moment and the oldest one here are not here.
     pub(super) dropped: u64,
+    /// Whether calls here were answered by an instance that knew something else at its start.
+    #[serde(default)]
+    others: bool,
     /// Whether the books have changed since the last call.
     #[serde(skip)]
     moved: bool,
@@ -127,6 +131,7 @@ impl Kept {
             calls: Vec::new(),
             changed: Vec::new(),
             dropped: 0,
+            others: false,
             moved: false,
         }
     }
@@ -134,6 +139,20 @@ impl Kept {
     /// How many calls there are.
     pub(super) fn len(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether a fresh instance of the same component gives what was given.
+    pub(super) const fn is_exact(&self) -> bool {
+        self.dropped == 0 && !self.others
+    }
+
+    /// Takes note that the calls here were answered by an instance that is not rebuilt.
+    pub(super) const fn of_others(&mut self) {
+        self.others = true;
+    }
+
+    pub(super) fn last_call(&self) -> u64 {
+        self.calls.last().map_or(0, |fed| fed.call)
     }
 
     /// Takes note that the books have changed.
@@ -257,6 +276,74 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Brings a fresh instance to the moment that is kept.
+    pub(super) fn begin(&self, strategy: &mut dyn Strategy, terms: &Terms<'_>) -> Result<(), CallError> {
+        let mut services = self.services(terms.instruments, terms.limits);
+        self.start(strategy, terms, self.next_order, &mut services)
+    }
+
+    /// Makes the calls again, and `failing` after them, until one gives something else than it gave.
+    pub(super) fn retrace(
+        &self,
+        strategy: &mut dyn Strategy,
+        terms: &Terms<'_>,
+        failing: Option<&Fed>,
+        how: Retrace,
+    ) -> Retraced {
+        let mut retraced = Retraced::default();
+        let mut services = self.services(terms.instruments, terms.limits);
+        let mut changed = self.changed.iter().peekable();
+        for (position, fed) in self.calls.iter().chain(failing).enumerate() {
+            if let Some((_, books)) = changed.next_if(|(at, _)| *at == position) {
+                services.books = books.clone();
+            }
+            let is_last = failing.is_some_and(|failing| failing.call == fed.call);
+            let failed = matches!(fed.answer, Answer::Failed | Answer::Refused);
+            if failed && !is_last {
+                // Another instance came after it, and was not given it.
+                mark(&mut services.books, fed);
+                if let FedInput::Event(StrategyEvent::Timer(id)) = &fed.input {
+                    services.take_timer(*id);
+                }
+                continue;
+            }
+            let result = call_once(strategy, fed, &mut services);
+            let fuel = strategy.fuel_used();
+            let counts = fed.call > how.after;
+            retraced.calls += u64::from(counts);
+            retraced.fuel = retraced.fuel.saturating_add(fuel.filter(|_| counts).unwrap_or(0));
+            let answer = match &result {
+                Ok(intents) if intents.is_empty() => Answer::Quiet,
+                Ok(intents) => Answer::Wanted(intents_digest(intents)),
+                Err(CallError::Fault(_)) => Answer::Fault,
+                Err(_) => Answer::Failed,
+            };
+            let same_fuel =
+                !how.fuel || fed.fuel.is_none_or(|before| fuel.is_none_or(|now| now == before.get()));
+            if how.exact && (answer != fed.answer || !same_fuel) {
+                retraced.difference = Some(RetracedDifference { fed: fed.clone(), found: result, fuel });
+                return retraced;
+            }
+            match result {
+                Ok(intents) => {
+                    services.commit();
+                    let intents = intents.into_iter().filter(|_| counts);
+                    retraced.intents.extend(intents.map(|intent| (fed.call, intent)));
+                }
+                Err(error) => {
+                    services.abort();
+                    if answer == Answer::Failed {
+                        retraced.failed.push((fed.call, error.to_string()));
+                        return retraced;
+                    }
+                }
+            }
+        }
+        retraced
+    }
+}
+
 impl FedAgain {
     fn take(&mut self, intents: &[OrderIntent]) {
         self.calls += 1;
@@ -320,7 +407,7 @@ fn call(
     Ok(())
 }
 
-/// Makes one call, as [`super::FailedCall`] does with the one that failed.
+/// Makes one call, as [`super::Stretch`] does with the one that failed.
 pub(super) fn call_once(
     strategy: &mut dyn Strategy,
     fed: &Fed,

@@ -14,7 +14,7 @@ use super::bars::Bars;
 use super::kept::{Again, FeedError, Kept, Terms};
 use super::switching::Switch;
 use super::{
-    Alert, Core, Effect, FailedCall, Instance, Letter, Life, Operator, Status, StrategyStatus, SwapStage,
+    Alert, Core, Effect, Instance, Letter, Life, Operator, Status, StrategyStatus, Stretch, SwapStage,
 };
 use crate::market::{MonoNanos, Now, UnixNanos};
 use crate::orders::{Fed, Record};
@@ -107,6 +107,7 @@ impl Core {
     /// `failing` is the call, when it was one that is recorded.
     pub(super) fn strike(&mut self, now: Now, failure: Failure, failing: Option<Fed>, out: &mut Vec<Effect>) {
         let letter = self.failed_call(failing.as_ref());
+        self.record_failure(failing.as_ref());
         let before = std::mem::replace(
             &mut self.strategy,
             Lifecycle::Backoff { until: now.mono, failure: failure.clone() },
@@ -153,7 +154,7 @@ impl Core {
             false => self.kept_of_now(),
         };
         let whose = (self.config.name.clone(), self.config.plugin);
-        FailedCall::new(whose, &self.terms(), kept, failed.cloned()).encode()
+        Stretch::new(whose, &self.terms(), kept, failed.cloned()).encode()
     }
 
     pub(super) fn terms(&self) -> Terms<'_> {
@@ -245,7 +246,7 @@ impl Core {
         if !self.config.record_inputs {
             self.kept = self.kept_of_now();
         }
-        let exact = self.kept.dropped == 0;
+        let exact = self.kept.is_exact();
         let next_order = if exact { self.kept.next_order } else { self.next_order() };
         let mut telemetry = std::mem::take(&mut self.services.telemetry);
         let start = (next_order, if exact { Again::Same } else { Again::Good });
@@ -287,6 +288,7 @@ impl Core {
         self.bars = Bars::of_record(self.bars_for(&*strategy), self.config.instruments.len());
         self.strategy = Lifecycle::Running(strategy);
         self.stats.restarts += 1;
+        self.numbers_drifted = false;
         self.faults_in_a_row = 0;
         self.dirty = true;
         let forgot = self.kept.dropped;
@@ -392,10 +394,41 @@ impl Core {
         kept
     }
 
+    /// Hands over the calls since the last saved state to whoever records them.
+    pub(super) fn end_stretch(&mut self) {
+        if self.config.record_inputs && self.kept.len() > 0 {
+            let whose = (self.config.name.clone(), self.config.plugin);
+            let now = self.kept_of_now();
+            let kept = std::mem::replace(&mut self.kept, now);
+            let stretch = Stretch::new(whose, &self.terms(), kept, None).continuing(self.continues);
+            self.recorded.push(stretch);
+            self.continues = true;
+        }
+    }
+
+    /// The same with the call that has just failed; the calls are kept, since the next instance needs them.
+    fn record_failure(&mut self, failing: Option<&Fed>) {
+        if self.config.record_inputs {
+            let whose = (self.config.name.clone(), self.config.plugin);
+            let stretch = Stretch::new(whose, &self.terms(), self.kept.clone(), failing.cloned());
+            self.recorded.push(stretch.continuing(self.continues));
+            // The next instance begins where this stretch began.
+            self.continues = false;
+        }
+    }
+
+    pub(super) fn tell_recorded(&mut self, out: &mut Vec<Effect>) {
+        out.extend(self.recorded.drain(..).map(|stretch| Effect::Recorded(Box::new(stretch))));
+    }
+
     /// The strategy has just saved its state: a new instance starts from here.
     pub(super) fn keep_from_here(&mut self, began: UnixNanos, next_order: u64) {
+        self.end_stretch();
         let (memory, books) = (self.services.memory().clone(), self.services.books.clone());
         self.kept = Kept::new((began, next_order), self.saved.clone(), memory, books);
+        if self.numbers_drifted {
+            self.kept.of_others();
+        }
     }
 }
 

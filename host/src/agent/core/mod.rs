@@ -20,7 +20,6 @@ mod config;
 mod deadline;
 mod event;
 mod evidence;
-mod failed_call;
 mod fed;
 mod forgotten;
 mod inquiry;
@@ -44,6 +43,7 @@ mod shadow;
 mod shell;
 mod slots;
 mod status;
+mod stretch;
 mod succession;
 mod swap;
 mod switching;
@@ -53,11 +53,11 @@ mod watch;
 
 pub use config::{CoreConfig, CoreLimits, FailAction, Supervision, TimeSource};
 pub use event::{Alert, Effect, Event, Instance, Letter, Operator, Snapshot, Stats};
-pub use failed_call::{FailedCall, FailedCallError, Replayed};
 pub use last_run::LastRun;
 pub use reconcile::ReconcileStage;
 pub use recovery::{Parts, RecoverError, State};
 pub use status::{Status, StrategyStatus, SwapStage};
+pub use stretch::{Replayed, Retrace, Retraced, RetracedDifference, Stretch, StretchError};
 pub use succession::{Deployment, Succession};
 pub use swap::{Candidate, Shadow, ShadowAnswer, ShadowDifference, ShadowReport, SwapEvent, SwapNews};
 
@@ -126,6 +126,13 @@ pub struct Core {
     pending: Pending,
     /// Builds the bars that the strategy asks for.
     bars: Bars,
+    /// Stretches of calls that are over, for whoever records them.
+    recorded: Vec<Stretch>,
+    /// Whether the instance counts its orders from another number than the records say: it was given calls again that
+    /// another one had answered.
+    numbers_drifted: bool,
+    /// Whether the instance has made the calls of a stretch before this one.
+    continues: bool,
     /// What it runs and ran before, as its records say.
     succession: Succession,
     /// The price of the tick at hand, until the strategy has been called with it in the books.
@@ -304,6 +311,7 @@ impl Core {
         self.maybe_finish(now, out);
         self.journal_old_calls(now, out);
         self.tell_dropped_lines(now, out);
+        self.tell_recorded(out);
     }
 
     /// When the core wants an [`Event::Wake`] at the latest.

@@ -181,6 +181,10 @@ impl Core {
         if let Some(effects) = story.effects.take() {
             self.services.commit_pending(effects);
         }
+        if !story.exact {
+            self.numbers_drifted = true;
+            self.kept.of_others();
+        }
         if let Some(call) = story.memory_differs {
             self.findings.push(self.memory_differs(call));
         }
@@ -269,7 +273,9 @@ impl Core {
                 self.fold_rest(entry)?;
                 let Some(instance) = story.instance.take() else { return Ok(()) };
                 let last_order = swap.next_order.saturating_sub(1);
-                return self.start_strategy(story, instance, last_order, (false, Some(swap.to)));
+                self.start_strategy(story, instance, last_order, (false, Some(swap.to)))?;
+                self.kept.dropped = self.forgot;
+                return Ok(());
             }
             _ => {}
         }

@@ -383,6 +383,10 @@ impl Core {
 
     /// What a record of a switch says of the agent; also when the journal is folded.
     pub(super) fn adopt_swap(&mut self, swap: &Swap) {
+        // What was called until now was called on the component before.
+        self.end_stretch();
+        self.continues = false;
+        self.numbers_drifted = false;
         self.config.plugin = swap.to;
         self.config.settings.clone_from(&swap.settings);
         self.succession.take_swap(swap);

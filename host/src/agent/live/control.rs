@@ -20,6 +20,7 @@ use crate::resilience::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub pace: Arc<Pace>,
     pub clock: SystemClock,
     pub swaps: Arc<Swaps>,
+    pub recordings_lost: Arc<AtomicU64>,
 }
 
 /// One agent.
@@ -263,6 +265,11 @@ impl HostControl {
     /// How many dead letters there are.
     pub fn letter_counts(&self) -> LetterCounts {
         self.0.letters.counts()
+    }
+
+    /// Stretches of calls that no recording holds, because the disk did not keep up.
+    pub fn recordings_lost(&self) -> u64 {
+        self.0.recordings_lost.load(Ordering::Relaxed)
     }
 
     /// Every dead letter, and what there is to be alarmed about. Reads the disk.

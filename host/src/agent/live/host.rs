@@ -16,6 +16,7 @@ use super::letters::refill;
 use super::link::{Link, Member};
 use super::orders::StartOrder;
 use super::pace::Pace;
+use super::recording::Recorder;
 use super::report::AgentReport;
 use super::runner::{AgentHandle, Queues, Runner, open_queues};
 use super::store::Store;
@@ -89,6 +90,7 @@ pub struct Host {
     runtime: tokio::runtime::Runtime,
     journal: Arc<FileJournal>,
     store: Store,
+    recorder: Recorder,
     links: Vec<Arc<Link>>,
     threads: Vec<JoinHandle<()>>,
     reports: Vec<Arc<Mutex<AgentReport>>>,
@@ -175,6 +177,10 @@ impl Host {
         let store = Store::start(stores, Arc::new(letters), alerts, compactor, clock)
             .map_err(|error| system("start the store", &error))?;
 
+        let names: Vec<_> = config.agent.iter().map(|agent| agent.name.clone()).collect();
+        let recorder = Recorder::start(&config.recording, &config.data_dir, &names)
+            .map_err(|error| system("start the recorder", &error))?;
+
         let mut agents = Vec::new();
         let mut durable = Vec::new();
         for ((agent, runs), remembered) in config.agent.iter().zip(&chosen).zip(remembered) {
@@ -211,6 +217,7 @@ impl Host {
             runtime,
             journal,
             store,
+            recorder,
             links: Vec::new(),
             threads: Vec::new(),
             reports,
@@ -334,6 +341,7 @@ impl Host {
                 link: Arc::clone(link),
                 runtime: self.runtime.handle().clone(),
                 store: self.store.handle(),
+                recorder: self.recorder.handle(),
                 pace: Arc::clone(&self.pace),
                 report: Arc::clone(report),
                 durable,
@@ -462,6 +470,7 @@ impl Host {
             pace: Arc::clone(&self.pace),
             clock: self.clock,
             swaps: Arc::clone(&self.swaps),
+            recordings_lost: self.recorder.lost(),
         })
     }
 
@@ -554,6 +563,7 @@ impl Host {
             .map(|link| (link.name.clone(), link.gate.stats(self.clock.now().mono)))
             .collect();
         let letters = Arc::clone(self.store.letters());
+        self.recorder.finish();
         let letter_alerts = self.store.finish();
         let dead_letters = letters.counts().dead;
         if let Err(error) = self.journal.close() {

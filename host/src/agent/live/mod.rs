@@ -27,6 +27,7 @@ mod letters;
 mod link;
 mod orders;
 mod pace;
+pub mod recording;
 mod report;
 mod runner;
 mod settings;

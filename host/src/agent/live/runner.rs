@@ -5,6 +5,7 @@ use super::clock::SystemClock;
 use super::durable::Durable;
 use super::link::{self, Link};
 use super::pace::Pace;
+use super::recording::RecorderHandle;
 use super::report::AgentReport;
 use super::store::StoreHandle;
 use super::swaps::Swaps;
@@ -95,6 +96,7 @@ pub(super) struct Runner {
     pub link: Arc<Link>,
     pub runtime: tokio::runtime::Handle,
     pub store: StoreHandle,
+    pub recorder: RecorderHandle,
     pub pace: Arc<Pace>,
     pub report: Arc<Mutex<AgentReport>>,
     /// Where its durable records are in the journal.
@@ -290,6 +292,10 @@ impl Runner {
                 let incarnation = self.core.config().incarnation;
                 let now = self.clock.now().wall;
                 self.store.letter((name, incarnation), letter, now, self.handle.answers.clone());
+                None
+            }
+            Effect::Recorded(stretch) => {
+                self.recorder.record(self.index, stretch);
                 None
             }
             Effect::Alert(alert) => {

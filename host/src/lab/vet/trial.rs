@@ -5,7 +5,7 @@ use super::shrink::shrink;
 use crate::agent::core::{Core, RecoverError};
 use crate::lab::{Intent, Lab, LabConfig, Metered};
 use crate::market::{CheckConfig, Instruments, Money};
-use crate::orders::{Action, RiskLimits};
+use crate::orders::RiskLimits;
 use crate::plugin::{CallError, Fault, Plugin};
 use crate::resilience::{Classified, Failure, Phase};
 use rust_decimal::Decimal;
@@ -179,31 +179,12 @@ fn judge(plugin: &Plugin, session: &Session) -> Verdict {
     }
 }
 
-/// An intent as a person reads it. The numbers are the strategy's own.
-fn words(action: &Action) -> String {
-    match action {
-        Action::Submit(order) => format!(
-            "{} {} lots of instrument {} ({:?}, {:?}, order {})",
-            order.side.name(),
-            order.quantity.0,
-            order.instrument.0,
-            order.kind,
-            order.tif,
-            order.id.0
-        ),
-        Action::Cancel(cancel) => format!("cancel order {}", cancel.0),
-        Action::Amend(amend) => {
-            format!("change order {} to {} lots, limit {:?}", amend.id.0, amend.quantity.0, amend.limit)
-        }
-    }
-}
-
 /// The first intent in which two runs part, with the number of its update.
 fn difference(one: &Run, other: &Run, who: &str) -> Option<(usize, String)> {
     let count = one.intents.len().max(other.intents.len());
     let index = (0..count).find(|index| one.intents.get(*index) != other.intents.get(*index))?;
     let show = |intent: Option<&Intent>| match intent {
-        Some(intent) => format!("to {} at update {}", words(&intent.action), intent.event),
+        Some(intent) => format!("to {} at update {}", intent.action, intent.event),
         None => "nothing more".to_owned(),
     };
     let (expected, found) = (one.intents.get(index), other.intents.get(index));
@@ -273,7 +254,7 @@ impl Run {
             lab.take_executions();
             for intent in &intents {
                 if let Some(code) = intent.refused.as_deref().filter(|code| INVALID.contains(code)) {
-                    let detail = format!("{code}: it wants to {}", words(&intent.action));
+                    let detail = format!("{code}: it wants to {}", intent.action);
                     self.has(FindingKind::InvalidIntent, index, detail);
                 }
             }

@@ -20,6 +20,7 @@ mod modes;
 mod orders;
 mod prices;
 mod reconcile;
+mod recordings;
 mod refeeds;
 mod refuted;
 mod reissues;

@@ -72,6 +72,8 @@ pub(super) struct Rig {
     /// Requests as they left, with their attempt.
     pub(super) sent: Vec<(Request, u32, MonoNanos)>,
     pub(super) letters: Vec<Letter>,
+    /// Calls that were handed over for a recording.
+    pub(super) recorded: Vec<Stretch>,
     pub(super) alerts: Vec<String>,
     /// News of swaps.
     pub(super) swaps: Vec<SwapNews>,
@@ -203,6 +205,7 @@ impl Rig {
             queries: Vec::new(),
             sent: Vec::new(),
             letters: Vec::new(),
+            recorded: Vec::new(),
             alerts: Vec::new(),
             swaps: Vec::new(),
             waiting: VecDeque::new(),
@@ -375,7 +378,8 @@ impl Rig {
 
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            self.effects += 1;
+            // A death before it is none: nothing waits for a recording.
+            self.effects += u64::from(!matches!(effect, Effect::Recorded(_)));
             if self.kill_at == Some(self.effects) {
                 self.core = None;
                 return;
@@ -430,6 +434,7 @@ impl Rig {
                 self.events.push_back(Event::Checkpointed(outcome));
             }
             Effect::Letter(letter) => self.letters.push(letter),
+            Effect::Recorded(stretch) => self.recorded.push(*stretch),
             Effect::Alert(alert) => self.alerts.push(alert.code),
             Effect::Unclaimed { sequence, .. } => self.alerts.push(format!("unclaimed {sequence}")),
             Effect::Said(_) => {}

@@ -4,7 +4,7 @@ use super::keeper::Keeper;
 use super::script::trap;
 use super::*;
 use crate::agent::core::{
-    CoreConfig, FailAction, FailedCall, Letter, Operator, State, StrategyStatus, Supervision,
+    CoreConfig, FailAction, Letter, Operator, State, StrategyStatus, Stretch, Supervision,
 };
 use crate::orders::{Record, StrategyEvent};
 use crate::plugin::{CallError, Fault as StrategyFault, StateSnapshot, TrapKind};
@@ -333,7 +333,7 @@ fn a_call_that_failed_can_be_made_again_offline() {
     let Some(Letter::Call { input, failure, call }) = rig.letters.first() else {
         panic!("{:?}", rig.letters)
     };
-    let letter = FailedCall::decode(input).unwrap();
+    let letter = Stretch::decode(input).unwrap();
     assert_eq!((letter.failed().unwrap().call, failure.code.as_ref()), (*call, "trap_unreachable"));
     let replayed = letter.replay(&mut *Keeper::brittle(23)).unwrap();
     assert_eq!((replayed.left_out, replayed.outcome), (0, Some(Err(trap()))));
@@ -344,7 +344,7 @@ fn a_call_that_failed_can_be_made_again_offline() {
     if replayed.before > 0 {
         assert!(letter.replay(&mut *Keeper::moody()).is_err());
     }
-    assert!(FailedCall::decode(&input[..input.len() / 2]).is_err());
+    assert!(Stretch::decode(&input[..input.len() / 2]).is_err());
 }
 
 #[test]
