@@ -3,7 +3,8 @@
 use super::components::recorded;
 use super::setup::{Plan, Rig, component, facts, ringfence, text};
 use proptest::prelude::*;
-use ringfence::agent::core::{CoreLimits, FailAction};
+use ringfence::agent::core::{CoreLimits, FailAction, Retrace};
+use ringfence::agent::live::recording::{Block, RecordingFile};
 use ringfence::lab::exchange::{Liquidity, Model, Queue};
 use ringfence::lab::{DataFile, Dataset, Guest, IntentDigest, Lab, LabConfig, Metered, Summary};
 use ringfence::market::{
@@ -228,8 +229,9 @@ fn a_packed_capture_gives_the_digests_of_the_tables_made_from_it() {
     }
 }
 
-/// The digest of what a live agent wanted, from its journal.
-fn journaled(dir: &Path) -> String {
+/// The rows that calls were about, by the number of the call, and the digest of what a live agent wanted, from its
+/// journal.
+fn journaled(dir: &Path) -> (BTreeMap<u64, u64>, String) {
     let (mut rows, mut digest) = (BTreeMap::new(), IntentDigest::default());
     journal::read(&dir.join("state/journal"), &RealDisk, &mut |seq, payload| {
         match Entry::decode(seq, payload).unwrap().record {
@@ -248,6 +250,30 @@ fn journaled(dir: &Path) -> String {
         Ok(())
     })
     .unwrap();
+    (rows, digest.finish().to_string())
+}
+
+/// The digest of what the component wants when the recorded calls are made again.
+fn replayed(dir: &Path, rows: &BTreeMap<u64, u64>) -> String {
+    let (mut digest, mut instance, mut after) = (IntentDigest::default(), None, 0);
+    for file in RecordingFile::list(&dir.join("state/recordings/agent")).unwrap() {
+        let (blocks, damage) = RecordingFile::read(&file.path).unwrap();
+        assert!(damage.is_none());
+        for Block { stretch, .. } in blocks {
+            let instance = instance.get_or_insert_with(|| {
+                let mut fresh = EMA.instantiate().unwrap();
+                stretch.start(&mut fresh).unwrap();
+                fresh
+            });
+            let again = stretch.retrace(instance, Retrace { after, exact: true, fuel: true }).unwrap();
+            assert!(again.difference.is_none(), "{again:?}");
+            for (call, intent) in again.intents {
+                let OrderIntent::Submit(order) = intent else { panic!("{intent:?}") };
+                digest.note(rows[&call], if order.side == Side::Buy { 'B' } else { 'S' });
+            }
+            after = stretch.last_call();
+        }
+    }
     digest.finish().to_string()
 }
 
@@ -255,7 +281,8 @@ fn journaled(dir: &Path) -> String {
 fn a_live_host_wants_what_the_lab_wanted() {
     let rig = Rig::new(Plan { ticks: 400, ..Plan::default() });
     assert!(rig.run().status.success());
-    let live = journaled(rig.dir.path());
+    let (rows, live) = journaled(rig.dir.path());
+    assert_eq!(replayed(rig.dir.path(), &rows), live, "recorded and made again");
     let terms = Instrument { lot_size: Decimal::new(5, 1), ..instrument("TRADES") };
     let (instruments, samples) = read(&[rig.dir.path().join("trades.csv")], &[terms], &FeedConfig::default());
     let settings = [("fast", 2), ("slow", 5), ("quantity", 3)];

@@ -13,7 +13,27 @@ use crate::random::SplitMix64;
 use crate::resilience::Mode;
 use std::time::Duration;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
+
+/// The seeds of this run: `RINGFENCE_SEEDS=FROM..TO` in the environment, or the first ones.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("RINGFENCE_SEEDS") else { return 0..SEEDS };
+    let bounds = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    bounds.unwrap_or_else(|| panic!("RINGFENCE_SEEDS is \"{text}\", expected two numbers as 0..5000"))
+}
+
+/// Runs every seed, and says how to run one that failed again.
+fn weather_all(test: &str, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let failed: Vec<u64> = seeds().filter(|seed| std::panic::catch_unwind(|| run(*seed)).is_err()).collect();
+    if let Some(first) = failed.first() {
+        panic!(
+            "{} seeds failed: {failed:?}; to repeat one: RINGFENCE_SEEDS={first}..{} cargo test --release -p ringfence \
+             --lib -- agent::core::tests::swarm::{test}",
+            failed.len(),
+            first + 1
+        );
+    }
+}
 
 /// What one seed does, as rates in a hundred.
 struct Weather {
@@ -314,9 +334,9 @@ fn run_exchanging(seed: u64) -> Vec<Entry> {
 
 #[test]
 fn whatever_fails_and_dies_components_take_over_and_come_back_with_nothing_lost() {
-    let failed: Vec<u64> =
-        (0..SEEDS).filter(|seed| std::panic::catch_unwind(|| run_exchanging(*seed)).is_err()).collect();
-    assert!(failed.is_empty(), "failed: {failed:?}; run one with `run_exchanging(seed)`");
+    weather_all("whatever_fails_and_dies_components_take_over_and_come_back_with_nothing_lost", |seed| {
+        run_exchanging(seed);
+    });
 }
 
 /// Returns the journal, which has to be the same for the same seed.
@@ -384,9 +404,9 @@ fn run_keeping(seed: u64) -> Vec<Entry> {
 
 #[test]
 fn whatever_fails_and_dies_a_strategy_that_keeps_state_is_rebuilt_to_the_byte() {
-    let failed: Vec<u64> =
-        (0..SEEDS).filter(|seed| std::panic::catch_unwind(|| run_keeping(*seed)).is_err()).collect();
-    assert!(failed.is_empty(), "seeds {failed:?} failed; run one with `run_keeping(seed)`");
+    weather_all("whatever_fails_and_dies_a_strategy_that_keeps_state_is_rebuilt_to_the_byte", |seed| {
+        run_keeping(seed);
+    });
 }
 
 #[test]
@@ -402,28 +422,28 @@ fn a_seed_always_writes_the_same_journal() {
     }
 }
 
-fn survives(kind: Kind) {
-    let failed: Vec<u64> =
-        (0..SEEDS).filter(|seed| std::panic::catch_unwind(|| run(*seed, kind)).is_err()).collect();
-    assert!(failed.is_empty(), "seeds {failed:?} failed; run one with `run(seed, Kind::{kind:?})`");
+fn survives(kind: Kind, test: &str) {
+    weather_all(test, |seed| {
+        run(seed, kind);
+    });
 }
 
 #[test]
 fn whatever_fails_and_dies_the_books_agree_with_the_venue_once_all_has_healed() {
-    survives(Kind::Keys);
+    survives(Kind::Keys, "whatever_fails_and_dies_the_books_agree_with_the_venue_once_all_has_healed");
 }
 
 #[test]
 fn they_agree_with_one_that_can_only_be_asked_by_id() {
-    survives(Kind::ClientIds);
+    survives(Kind::ClientIds, "they_agree_with_one_that_can_only_be_asked_by_id");
 }
 
 #[test]
 fn they_agree_with_one_that_protects_the_ids_of_open_orders() {
-    survives(Kind::OpenIds);
+    survives(Kind::OpenIds, "they_agree_with_one_that_protects_the_ids_of_open_orders");
 }
 
 #[test]
 fn they_agree_with_one_that_knows_no_ids_at_all() {
-    survives(Kind::NoIds);
+    survives(Kind::NoIds, "they_agree_with_one_that_knows_no_ids_at_all");
 }
