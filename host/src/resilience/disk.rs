@@ -307,7 +307,7 @@ impl Disk for RealDisk {
 /// The exclusive right to a directory, held until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a directory cannot be locked.
@@ -348,10 +348,17 @@ impl DirLock {
         let options = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = options.map_err(|e| at(&e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(fs::TryLockError::WouldBlock) => Err(LockError::InUse(dir.to_owned())),
             Err(fs::TryLockError::Error(e)) => Err(at(&e).into()),
         }
+    }
+}
+
+impl Drop for DirLock {
+    /// Closing would do, unless a child between its fork and its exec still has the file.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 

@@ -13,8 +13,9 @@ use super::database::{Database, Sealing, os_error_in, panic_text, store_error};
 use super::envelope::{file_of, verify};
 use super::seal::{MARK_KEY, Mark, Said, Seal, Tally, Verdict};
 use super::{DeadLetterStoreConfig, Entry, EnvelopeFault, Opened, PAYLOAD_BYTES_LIMIT, StoreError};
-use crate::resilience::{DeadLetter, Disk, DiskError, LetterId};
+use crate::resilience::{DeadLetter, Disk, DiskError, DiskOperation, LetterId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -324,7 +325,7 @@ impl Place<'_> {
 
 fn read_all(sled: &sled::Config, path: &Path, dir: &Path, disk: &dyn Disk) -> Result<Loaded, Failure> {
     let failed = |error: sled::Error| Failure::of(path, &error);
-    let db = sled.open().map_err(failed)?;
+    let db = open_sled(sled, path)?;
     let letters = db.open_tree("letters").map_err(failed)?;
     let (mut stored, mut found) = (None, Tally::default());
     let (mut entries, mut bad) = (BTreeMap::new(), Vec::new());
@@ -349,6 +350,27 @@ fn read_all(sled: &sled::Config, path: &Path, dir: &Path, disk: &dyn Disk) -> Re
         }
     }
     Ok(Loaded { db, letters, stored, found, entries, bad })
+}
+
+/// Opens sled once nobody else has its file. This directory is ours, so whoever has it is on its way out: a
+/// thread of the store that this process closed a moment ago (sled's own outlive its handle), or a child
+/// between its fork and its exec.
+fn open_sled(sled: &sled::Config, path: &Path) -> Result<sled::Db, Failure> {
+    let name = path.join("db");
+    loop {
+        match File::open(&name) {
+            Ok(file) => {
+                let free = file.lock().and_then(|()| file.unlock());
+                free.map_err(|e| DiskError::new(DiskOperation::Open, &name, &e))?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new(DiskOperation::Open, &name, &error).into()),
+        }
+        match sled.open().map_err(|error| Failure::of(path, &error)) {
+            Err(Failure::Other(StoreError::Disk(error))) if error.kind == ErrorKind::WouldBlock => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// Verifies one value of the database, with the file that it may refer to.

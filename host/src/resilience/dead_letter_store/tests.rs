@@ -169,6 +169,20 @@ fn a_kill_while_sled_was_opening_does_not_brick_the_store() {
     assert!(!torn.exists());
 }
 
+#[test]
+fn a_database_that_is_still_being_let_go_of_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).0.put_if_absent(&small(1)).unwrap();
+    let holder = fs::File::open(dir.path().join(DATABASE).join("db")).unwrap();
+    holder.lock().unwrap();
+
+    let hasty = DeadLetterStoreConfig { open_timeout_ms: 50, ..DeadLetterStoreConfig::default() };
+    let refused = DeadLetterStore::open(dir.path(), hasty, Arc::new(RealDisk)).map(|_| ());
+    assert!(matches!(refused, Err(StoreError::OpenTimeout { .. })), "{refused:?}");
+    holder.unlock().unwrap();
+    assert_eq!(open(dir.path()).0.get(&id(1)), Ok(Some(small(1))));
+}
+
 fn rebuilt(opened: Opened) -> (PathBuf, u64, Vec<String>) {
     let Opened::Rebuilt { set_aside, kept, unreadable, .. } = opened else { panic!("{opened:?}") };
     (set_aside, kept, unreadable)
