@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds strategy components: target/components/NAME.wasm.
 #
-#   plugins/build.sh [--route auto|rustup|debian] [NAME | FOLDER]...
+#   plugins/build.sh [--route auto|rustup|debian] [--out DIR] [NAME | FOLDER]...
 #
+# DIR is where components go, target/components of this workspace unless it is given.
 # NAME is a folder of plugins/; FOLDER is the folder of any crate that depends on ringfence-sdk, or one with
 # guest.env for another language. Without either, every example is built. The first run finds or makes a
 # compiler for components (see toolchain/ensure-wasm-target.sh and toolchain/guests.sh); a run with nothing
@@ -54,11 +55,17 @@ while [ $# -gt 0 ]; do
             route=(--route "$2")
             shift 2
             ;;
+        --out)
+            [ $# -ge 2 ] || fail "--out needs a folder"
+            mkdir -p "$2"
+            out=$(cd "$2" && pwd -P)
+            shift 2
+            ;;
         --help | -h)
-            sed -n '2,14s/^# \{0,1\}//p' "$0"
+            sed -n '2,15s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
-        -*) fail "unknown option $1, expected --route or --help" ;;
+        -*) fail "unknown option $1, expected --route, --out or --help" ;;
         *)
             if is_strategy "$here/$1"; then
                 plugins+=("$here/$1")
@@ -130,11 +137,7 @@ install_component() {
     if is_component "$built"; then
         cp "$built" "$component.tmp"
     else
-        (
-            cd "$root"
-            unset RUSTC
-            cargo run --quiet --release -p ringfence-plugin-tools -- componentize "$built" "$component.tmp"
-        )
+        "$here/toolchain/tools.sh" componentize "$built" "$component.tmp"
     fi
     # An unchanged file keeps its time, so that nothing that depends on it is made again.
     if cmp -s "$component.tmp" "$component"; then rm "$component.tmp"; else mv "$component.tmp" "$component"; fi
@@ -151,5 +154,5 @@ for folder in "${plugins[@]}"; do
         [ -n "$built" ] || fail "cargo built no component from $folder; its Cargo.toml needs a library"
         install_component "$built" "$out/$name.wasm"
     fi
-    printf '%s  %7d bytes  %s\n' "$(sha256 "$out/$name.wasm")" "$(wc -c <"$out/$name.wasm")" "target/components/$name.wasm"
+    printf '%s  %7d bytes  %s\n' "$(sha256 "$out/$name.wasm")" "$(wc -c <"$out/$name.wasm")" "${out#"$root/"}/$name.wasm"
 done

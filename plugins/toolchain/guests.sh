@@ -6,15 +6,17 @@
 # guest.env says the language (python, js or c), the world of world.wit, and whether WASI is left in (wasi=virtual)
 # or stubbed out (wasi=none). For Python source= is the module with the exports and modules= a folder of others;
 # for JavaScript source= is the file with the exports; a strategy in C is every .c of the folder.
+# RINGFENCE_BINDINGS_DIR names a folder for what the contract looks like in Python or C, for tests of one's own.
 #
 # The compilers come from PyPI and npm, pinned by hash, and are kept in target/guests: nothing is installed
-# anywhere else, and a second build needs no network; RINGFENCE_GUESTS_DIR names another folder. A component whose sources and compiler have not changed is
-# not built again.
+# anywhere else, and a second build needs no network; RINGFENCE_GUESTS_DIR names another folder. A component whose
+# sources and compiler have not changed is not built again.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(cd "$here/../.." && pwd -P)
 work=${RINGFENCE_GUESTS_DIR:-$root/target/guests}
+bindings=${RINGFENCE_BINDINGS_DIR:-}
 
 fail() { echo "plugins/build.sh: $*" >&2; exit 1; }
 
@@ -84,7 +86,7 @@ packages() {
 stamp() {
     {
         cat "$folder/guest.env" "$folder/world.wit" "$root"/wit/v1/*.wit "$here/guests.sh" "$here/$language"/*.*
-        find "$folder" ${uses[@]+"${uses[@]}"} -type f \( -name '*.py' -o -name '*.js' -o -name '*.c' -o -name '*.h' \) -print0 \
+        find "$folder" ${uses[@]+"${uses[@]}"} -path "$folder/build" -prune -o -type f \( -name '*.py' -o -name '*.js' -o -name '*.c' -o -name '*.h' \) -print0 \
             | LC_ALL=C sort -z | xargs -0 cat
     } | cksum
 }
@@ -93,10 +95,12 @@ stamp() {
 uses=()
 [ -z "$modules" ] || uses=("$folder/$modules")
 
-kept=$work/build/$name
+# Two strategies of one name in two folders are two strategies.
+kept=$work/build/$name-$(printf %s "$folder" | cksum | cut -d' ' -f1)
 [ -d "$here/$language" ] || fail "$folder/guest.env: expected language=python, js or c, found \"$language\""
 now=$(stamp)
-if [ -f "$component" ] && [ "$(cat "$kept/stamp" 2>/dev/null)" = "$now" ]; then exit 0; fi
+if [ -f "$component" ] && { [ -z "$bindings" ] || [ -d "$bindings" ] || [ "$language" = js ]; } \
+    && [ "$(cat "$kept/stamp" 2>/dev/null)" = "$now" ]; then exit 0; fi
 
 rm -rf "$kept"
 mkdir -p "$kept/wit/deps/ringfence"
@@ -115,6 +119,9 @@ case $language in
         PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 python3 -c 'import componentize_py; componentize_py.script()' \
             -d "$kept/wit" -w "$world" componentize -p "$kept/source" ${stub[@]+"${stub[@]}"} -o "$built" "$source" >"$kept/log" 2>&1 \
             || fail "componentize-py refuses $name: $(cat "$kept/log")"
+        [ -z "$bindings" ] || PYTHONPATH=$site python3 -c 'import componentize_py; componentize_py.script()' \
+            -d "$kept/wit" -w "$world" bindings "$kept/bindings" >"$kept/log" 2>&1 \
+            || fail "componentize-py writes no bindings for $name: $(cat "$kept/log")"
         ;;
     js)
         site=$(packages)
@@ -128,8 +135,7 @@ case $language in
     c)
         [ "$wasi" = none ] || fail "$folder/guest.env: a strategy in C is built without WASI, write wasi=none"
         site=$(wheels c)
-        tools() { (cd "$root" && unset RUSTC && cargo run --quiet --release -p ringfence-plugin-tools -- "$@"); }
-        tools c-bindings "$kept/wit" "$world" "$kept/bindings"
+        "$here/tools.sh" c-bindings "$kept/wit" "$world" "$kept/bindings"
         shopt -s nullglob
         sources=("$folder"/*.c "$folder"/libc/*.c "$kept"/bindings/*.c "$kept"/bindings/*.o)
         # No entry and no standard library: the component is what world.wit says and nothing else. The compiler
@@ -140,8 +146,12 @@ case $language in
             -isystem "$folder/libc" -I "$kept/bindings" \
             -Wl,--no-entry -Wl,--strip-all -o "$kept/core.wasm" "${sources[@]}" >"$kept/log" 2>&1 \
             || fail "the C compiler refuses $name: $(cat "$kept/log")"
-        tools componentize "$kept/core.wasm" "$built"
+        "$here/tools.sh" componentize "$kept/core.wasm" "$built"
         ;;
 esac
+if [ -n "$bindings" ] && [ -d "$kept/bindings" ]; then
+    rm -rf "$bindings"
+    cp -R "$kept/bindings" "$bindings"
+fi
 mv "$built" "$component"
 echo "$now" >"$kept/stamp"

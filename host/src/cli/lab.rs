@@ -1,6 +1,7 @@
 //! What the commands of the lab share: data, instruments, the exchange's model and the strategy's settings.
 
 use super::grid::Axis;
+use super::inspect::profile;
 use super::output::{CliError, Output};
 use crate::agent::core::{CoreLimits, FailAction};
 use crate::config::read_toml;
@@ -10,7 +11,7 @@ use crate::market::{
     CheckConfig, DataFault, FeedConfig, FeedFormat, Instrument, Money, OffStep, RowError, Sample, UnixNanos,
 };
 use crate::orders::RiskLimits;
-use crate::plugin::{DataNeeds, SandboxLimits, Setting, SettingValue};
+use crate::plugin::{DataNeeds, Profile, SandboxLimits, Setting, SettingValue};
 use crate::resilience::DegradationConfig;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rust_decimal::Decimal;
@@ -72,6 +73,10 @@ pub(super) struct LabArgs {
     /// Refuse data with rows that cannot be used, instead of skipping and counting them.
     #[arg(long)]
     strict: bool,
+    /// Whose limits the component is held to, instead of [sandbox] of the file: those of a compiled strategy, or of
+    /// one with an interpreter inside.
+    #[arg(long, value_name = "PROFILE", value_parser = profile())]
+    profile: Option<Profile>,
     /// Call the strategy once for every row. Without it many rows are shown in one crossing where that comes to the
     /// same, which is faster.
     #[arg(long)]
@@ -181,7 +186,8 @@ impl LabArgs {
                 cash.unwrap_or_else(|| Money::new(Decimal::from(100_000))),
             )
         };
-        Ok(Prepared { data, lab, sandbox: file.sandbox })
+        let sandbox = self.profile.map_or(file.sandbox, SandboxLimits::of);
+        Ok(Prepared { data, lab, sandbox })
     }
 
     /// Looks through the data once, and says what is wrong with it.

@@ -1,5 +1,6 @@
 //! The command line: one file per command, and what they share.
 
+mod author;
 mod checkpoint;
 mod compare;
 mod compile;
@@ -57,6 +58,10 @@ enum Command {
     Compare(compare::Args),
     /// Make the calls of a recording again, and hold the component, or another one, to what it did.
     Replay(replay::Args),
+    /// Make a folder with a strategy, its tests and its CI.
+    New(author::NewArgs),
+    /// Build the component of a strategy's folder; the compiler is found, or fetched the first time.
+    Build(author::BuildArgs),
     /// Show what a component is, what it needs, and whether this host takes it.
     Inspect(inspect::Args),
     /// Let another component take over in a running agent, with its state, at a tick boundary.
@@ -129,6 +134,8 @@ pub fn main() -> ExitCode {
         Command::Vet(args) => vet::run(&args, &out),
         Command::Compare(args) => compare::run(&args, &out),
         Command::Replay(args) => replay::run(&args, &out),
+        Command::New(args) => author::new(&args, &out),
+        Command::Build(args) => author::build(&args, &out),
         Command::Inspect(args) => inspect::run(&args, &out),
         Command::Swap(args) => swap::swap(&args, &out),
         Command::Rollback(args) => swap::rollback(&args, &out),
