@@ -8,15 +8,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run has nothing to say")]
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use ringfence::lab::{Lab, LabConfig, Metered};
+use ringfence::lab::{DataFile, Dataset, Lab, LabConfig, Metered, Outcome, Sweep};
 use ringfence::market::{
-    Instrument, InstrumentId, InstrumentKind, Instruments, Lots, Marks, Money, PriceTicks, Sample, Tick,
-    UnixNanos,
+    FeedConfig, Instrument, InstrumentId, InstrumentKind, Instruments, Lots, Marks, Money, PriceTicks,
+    Sample, Tick, UnixNanos,
 };
 use ringfence::orders::RiskLimits;
 use ringfence::plugin::{Plugin, Sandbox, SandboxConfig, SandboxLimits, Setting, SettingValue};
 use rust_decimal::Decimal;
-use std::num::NonZeroU32;
+use std::fmt::Write as _;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -142,4 +143,35 @@ fn one_tick_a_call_nothing_ordered(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn one_tick_a_call_with_orders(bencher: Bencher<'_, '_>) {
     bench(bencher, &ORDERS, false);
+}
+
+/// Sixteen runs over a file of trades, read once: on one thread, and on as many as there are cores.
+#[divan::bench(sample_count = 5, sample_size = 1, args = [1, 0])]
+fn a_sweep_of_sixteen(bencher: Bencher<'_, '_>, threads: usize) {
+    const ROWS: usize = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("WALK.csv");
+    let mut text = String::from("timestamp,price,quantity\n");
+    for Sample { tick, .. } in ORDERS.iter().take(ROWS) {
+        let (at, price) = (tick.event_time.0 / 1_000_000, tick.last_price.0);
+        writeln!(text, "{at},{}.{:02},5", price / 100, price % 100).unwrap();
+    }
+    std::fs::write(&path, text).unwrap();
+    let base = config(true);
+    let table: Vec<Instrument> = base.instruments.iter().map(|(_, instrument)| instrument.clone()).collect();
+    let file = DataFile { path, symbol: None };
+    let data = Dataset::prepare(&[file], &table, &FeedConfig::default()).unwrap();
+    let configs: Vec<LabConfig> = (0..16).map(|run| LabConfig { seed: run, ..base.clone() }).collect();
+    let jobs = match threads {
+        0 => std::thread::available_parallelism().unwrap(),
+        threads => NonZeroUsize::new(threads).unwrap(),
+    };
+    let sweep = Sweep { data: &data, plugin: &EMA, jobs };
+    bencher.counter(ItemsCount::new(16 * ROWS)).bench_local(|| {
+        let outcomes = sweep.run(&configs, &mut |_| {}).unwrap();
+        assert_eq!(outcomes.len(), 16);
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(done) if done.stats.fills > 100))
+        );
+    });
 }

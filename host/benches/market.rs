@@ -6,14 +6,21 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use parquet::basic::Compression;
+use parquet::column::writer::ColumnWriter;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use ringfence::market::{
-    CheckConfig, CsvFeed, FeedConfig, Instrument, InstrumentId, InstrumentKind, Lots, MarketCheck, Marks,
-    Now, PriceTicks, Tick, UnixNanos,
+    CheckConfig, CsvFeed, FeedConfig, FileFeed, Instrument, InstrumentId, InstrumentKind, Lots, MarketCheck,
+    Marks, Now, PriceTicks, Tick, UnixNanos,
 };
 use ringfence::random::SplitMix64;
 use rust_decimal::Decimal;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 const FILE_BYTES: usize = 64 * 1024 * 1024;
 const EVENTS: usize = 1_000_000;
@@ -108,6 +115,77 @@ fn quotes(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn bars(bencher: Bencher<'_, '_>) {
     parse(bencher, &BARS);
+}
+
+/// The same trades in a file, as rows a second: Parquet has fewer bytes for them.
+#[divan::bench(args = [Kept::Csv, Kept::ParquetDoubles, Kept::ParquetDecimals])]
+fn rows_of_trades(bencher: Bencher<'_, '_>, kept: Kept) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("BTCUSDT");
+    let rows = kept.write(&path);
+    let (instrument, config) = (instrument(), FeedConfig::default());
+    bencher.counter(ItemsCount::new(rows)).bench(|| {
+        let feed =
+            FileFeed::open(&path, &instrument, InstrumentId(0), &config).expect("the columns are understood");
+        feed.map(|row| black_box(row.expect("every row is good")).tick.seq).count()
+    });
+}
+
+/// How a file keeps its rows.
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    Csv,
+    /// As most programs write them.
+    ParquetDoubles,
+    ParquetDecimals,
+}
+
+impl Kept {
+    /// Writes [`TRADES`]; says how many rows there are.
+    fn write(self, path: &Path) -> usize {
+        let text = std::str::from_utf8(&TRADES).expect("digits");
+        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let schema = match self {
+            Self::Csv => {
+                std::fs::write(path, text).expect("room on the disk");
+                return rows.len();
+            }
+            Self::ParquetDoubles => "required double price; required double qty;",
+            Self::ParquetDecimals => {
+                "required int64 price (decimal(18,8)); required int64 qty (decimal(18,8));"
+            }
+        };
+        let schema =
+            format!("message rows {{ required int64 timestamp (timestamp(millis,true)); {schema} }}");
+        let schema = parse_message_type(&schema).expect("a schema");
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let file = File::create(path).expect("a file");
+        let mut writer =
+            SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).expect("a writer");
+        for part in rows.chunks(1_000_000) {
+            let mut group = writer.next_row_group().expect("a row group");
+            for column in [0, 2, 3] {
+                let mut open = group.next_column().expect("a column").expect("another one");
+                match open.untyped() {
+                    ColumnWriter::DoubleColumnWriter(to) => {
+                        let values: Vec<f64> =
+                            part.iter().map(|row| row[column].parse().expect("a number")).collect();
+                        to.write_batch(&values, None, None).expect("room on the disk");
+                    }
+                    ColumnWriter::Int64ColumnWriter(to) => {
+                        let whole = |text: &str| text.replace('.', "").parse().expect("a number");
+                        let values: Vec<i64> = part.iter().map(|row| whole(row[column])).collect();
+                        to.write_batch(&values, None, None).expect("room on the disk");
+                    }
+                    _ => unreachable!("the schema has no other columns"),
+                }
+                open.close().expect("room on the disk");
+            }
+            group.close().expect("room on the disk");
+        }
+        writer.close().expect("room on the disk");
+        rows.len()
+    }
 }
 
 #[divan::bench]

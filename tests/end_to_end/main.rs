@@ -18,6 +18,7 @@ mod hot_swap;
 mod intake;
 mod lab;
 mod letters;
+mod parity;
 mod purpleflea;
 mod reconcile;
 mod recovery;

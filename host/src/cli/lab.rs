@@ -24,7 +24,8 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub(super) struct LabArgs {
     /// Data files, merged by time: CSV of bars, trades or quotes, dumps of Binance with or without a header, raw
-    /// captures; plain, gz or zip. `SYMBOL=FILE` says what a file is about; else its rows or its name do.
+    /// captures, each plain, gz or zip; or Parquet of bars, trades or quotes. `SYMBOL=FILE` says what a file is about;
+    /// else its rows or its name do.
     #[arg(long, value_name = "[SYMBOL=]FILE", num_args = 1.., required = true)]
     data: Vec<String>,
     /// Symbols of the data files in their order; one alone is that of all.

@@ -179,6 +179,30 @@ impl StepSize {
         self.count(&parse_long(text)?, off_step)
     }
 
+    /// The number of steps in `digits / 10^scale`.
+    ///
+    /// # Errors
+    /// When the number does not fit the step.
+    #[inline]
+    pub fn count_scaled(self, digits: i128, scale: i64, off_step: OffStep) -> Result<i64, NumberFault> {
+        if let Ok(short) = u64::try_from(digits)
+            && let Some(steps) = self.count_short(short, scale)
+        {
+            return Ok(steps);
+        }
+        let negative = digits < 0;
+        self.count(
+            &DecimalText { negative, digits: digits.unsigned_abs(), scale, truncated: false },
+            off_step,
+        )
+    }
+
+    /// Decimals that a number of steps has.
+    #[inline]
+    pub const fn scale(self) -> i64 {
+        self.scale
+    }
+
     /// The count where all of it fits 64 bits and nothing is left over.
     #[inline]
     fn count_short(self, digits: u64, scale: i64) -> Option<i64> {

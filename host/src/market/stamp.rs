@@ -57,6 +57,24 @@ pub(super) fn parse_stamp(text: &[u8], unit: Option<StampUnit>) -> Result<UnixNa
     }
 }
 
+/// A moment that is a number already, as binary formats have it.
+///
+/// # Errors
+/// When it cannot be represented.
+#[inline]
+pub(super) fn count_stamp(number: i64, unit: StampUnit) -> Result<UnixNanos, &'static str> {
+    let number = u64::try_from(number).map_err(|_| BEFORE_EPOCH)?;
+    number.checked_mul(unit.nanos()).map(UnixNanos).ok_or(AFTER_RANGE)
+}
+
+/// Midnight of a day since the epoch.
+///
+/// # Errors
+/// When it cannot be represented.
+pub(super) fn day_stamp(day: i32) -> Result<UnixNanos, &'static str> {
+    count_stamp(i64::from(day) * DAY_SECONDS as i64, StampUnit::Seconds)
+}
+
 impl std::str::FromStr for UnixNanos {
     type Err = &'static str;
 

@@ -171,18 +171,18 @@ impl<R: Read> CaptureFeed<R> {
                     return Ok(None);
                 }
                 Message::Trade { price, quantity, .. } => {
-                    let last_price = PriceTicks(self.steps.price(Field::Price, price)?);
-                    let last_size = self.steps.lots(Field::Quantity, quantity)?;
+                    let last_price = PriceTicks(self.steps.price(Field::Price, &price)?);
+                    let last_size = self.steps.lots(Field::Quantity, &quantity)?;
                     if last_price.0 == 0 {
                         return Err(FaultKind::Zero { field: Field::Price });
                     }
                     Tick { last_price, last_size, volume: last_size, marks: Marks::TRADE, ..Tick::default() }
                 }
                 Message::Quote { bid, bid_size, ask, ask_size, .. } => Tick {
-                    bid_price: PriceTicks(self.steps.price(Field::BidPrice, bid)?),
-                    bid_size: self.steps.lots(Field::BidSize, bid_size)?,
-                    ask_price: PriceTicks(self.steps.price(Field::AskPrice, ask)?),
-                    ask_size: self.steps.lots(Field::AskSize, ask_size)?,
+                    bid_price: PriceTicks(self.steps.price(Field::BidPrice, &bid)?),
+                    bid_size: self.steps.lots(Field::BidSize, &bid_size)?,
+                    ask_price: PriceTicks(self.steps.price(Field::AskPrice, &ask)?),
+                    ask_size: self.steps.lots(Field::AskSize, &ask_size)?,
                     marks: Marks::QUOTE,
                     ..Tick::default()
                 },

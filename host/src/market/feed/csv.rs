@@ -3,15 +3,12 @@
 //! The loop over rows is our own rather than a CSV library's: market data needs no quoting, and without it a
 //! row is split and its numbers are read in place, without a copy.
 
-use super::header::{CELLS, Cells, Layout, RowKind};
+use super::header::{CELLS, Cells, Layout};
 use super::lines::{Line, Lines};
-use super::steps::{Steps, quoted_or};
+use super::rows::RowReader;
+use super::steps::Steps;
 use super::{FeedConfig, FeedError, RowError, Sample};
-use crate::market::stamp::parse_stamp;
-use crate::market::{
-    Bar, DataFault, Excerpt, FaultKind, Field, Instrument, InstrumentId, Lots, Marks, Place, PriceTicks,
-    Tick, UnixNanos,
-};
+use crate::market::{FaultKind, Instrument, InstrumentId};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -24,6 +21,7 @@ pub struct CsvFeed<R> {
     pub(super) lines: Lines<R>,
     rows: RowReader,
     row: u64,
+    line_bytes_max: u32,
     ended: bool,
 }
 
@@ -55,8 +53,8 @@ impl<R: Read> CsvFeed<R> {
         let line_bytes_max = config.line_bytes_max.get();
         let layout = read_header(&mut lines, &name, config)?;
         let bar_seconds = config.bar_seconds.map_or(0, std::num::NonZeroU32::get);
-        let rows = RowReader { source: name, layout, id, steps, bar_seconds, line_bytes_max };
-        Ok(Self { lines, rows, row: 0, ended: false })
+        let rows = RowReader { source: name, layout, id, steps, bar_seconds };
+        Ok(Self { lines, rows, row: 0, line_bytes_max, ended: false })
     }
 }
 
@@ -94,9 +92,9 @@ impl<R: Read> Iterator for CsvFeed<R> {
         let outcome = loop {
             match self.lines.next() {
                 Ok(Some(Line::Text([]))) => {}
-                Ok(Some(Line::Text(text))) => break self.rows.read(text, self.row),
+                Ok(Some(Line::Text(text))) => break self.rows.read_line(text, self.row),
                 Ok(Some(Line::TooLong)) => {
-                    break Err(FaultKind::LineTooLong { bytes_max: self.rows.line_bytes_max });
+                    break Err(FaultKind::LineTooLong { bytes_max: self.line_bytes_max });
                 }
                 Ok(None) => {
                     self.ended = true;
@@ -116,29 +114,11 @@ impl<R: Read> Iterator for CsvFeed<R> {
 
 impl<R: Read> std::iter::FusedIterator for CsvFeed<R> {}
 
-/// What is fixed for all rows of a file.
-#[derive(Debug)]
-struct RowReader {
-    source: Arc<str>,
-    layout: Layout,
-    id: InstrumentId,
-    steps: Steps,
-    bar_seconds: u32,
-    line_bytes_max: u32,
-}
-
 impl RowReader {
     #[inline]
-    fn read(&self, line: &[u8], row: u64) -> Result<Sample, FaultKind> {
+    fn read_line(&self, line: &[u8], row: u64) -> Result<Sample, FaultKind> {
         let cells = split(&self.layout, line).ok_or_else(|| self.wrong_columns(line))?;
-        let [stamp, ..] = cells;
-        let event_time = self.stamp(stamp)?;
-        let tick = Tick { instrument: self.id, seq: row, event_time, ..Tick::default() };
-        match self.layout.kind {
-            RowKind::Trades => self.trade(tick, &cells),
-            RowKind::Quotes => self.quote(tick, &cells),
-            RowKind::Bars => self.bar(tick, &cells),
-        }
+        self.read(&cells, row)
     }
 
     #[cold]
@@ -148,94 +128,6 @@ impl RowReader {
         }
         let found = memchr::memchr_iter(b',', line).count() + 1;
         FaultKind::ColumnCount { expected: self.layout.cell_of_column.len(), found }
-    }
-
-    #[inline]
-    fn trade(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
-        let [_, price, quantity, ..] = cells;
-        let last_price = self.positive_price(Field::Price, price)?;
-        let last_size = self.steps.lots(Field::Quantity, quantity)?;
-        if last_size.is_zero() {
-            return Err(FaultKind::Zero { field: Field::Quantity });
-        }
-        let tick = Tick { last_price, last_size, volume: last_size, marks: Marks::TRADE, ..tick };
-        Ok(Sample { tick, bar: None })
-    }
-
-    /// A side that is empty or zero is absent; a quote without both says nothing.
-    #[inline]
-    fn quote(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
-        let [_, bid, ask, bid_size, ask_size, ..] = cells;
-        let side = |field, text: &[u8]| if text.is_empty() { Ok(0) } else { self.steps.price(field, text) };
-        let size =
-            |field, text: &[u8]| if text.is_empty() { Ok(Lots::ZERO) } else { self.steps.lots(field, text) };
-        let tick = Tick {
-            bid_price: PriceTicks(side(Field::BidPrice, bid)?),
-            bid_size: size(Field::BidSize, bid_size)?,
-            ask_price: PriceTicks(side(Field::AskPrice, ask)?),
-            ask_size: size(Field::AskSize, ask_size)?,
-            marks: Marks::QUOTE,
-            ..tick
-        };
-        if tick.bid_price.0 == 0 && tick.ask_price.0 == 0 {
-            return Err(if bid.is_empty() && ask.is_empty() {
-                FaultKind::MissingField { field: Field::BidPrice }
-            } else {
-                FaultKind::Zero { field: Field::BidPrice }
-            });
-        }
-        Ok(Sample { tick, bar: None })
-    }
-
-    #[inline]
-    fn bar(&self, tick: Tick, cells: &Cells<'_>) -> Result<Sample, FaultKind> {
-        let [_, open, high, low, close, volume, ..] = cells;
-        let open = self.positive_price(Field::Open, open)?;
-        let high = self.positive_price(Field::High, high)?;
-        let low = self.positive_price(Field::Low, low)?;
-        let close = self.positive_price(Field::Close, close)?;
-        let volume =
-            if self.layout.has_volume { self.steps.lots(Field::Volume, volume)? } else { Lots::ZERO };
-        if low > open.min(close) || high < open.max(close) {
-            return Err(FaultKind::InconsistentBar { open, high, low, close });
-        }
-        let bar = Bar {
-            instrument: self.id,
-            start: tick.event_time,
-            seconds: self.bar_seconds,
-            open,
-            high,
-            low,
-            close,
-            volume,
-            trades: 0,
-        };
-        let tick = Tick { last_price: close, volume, marks: Marks::TRADE, ..tick };
-        Ok(Sample { tick, bar: Some(bar) })
-    }
-
-    #[inline]
-    fn stamp(&self, text: &[u8]) -> Result<UnixNanos, FaultKind> {
-        parse_stamp(text, self.layout.stamp_unit).map_err(|problem| {
-            if text.is_empty() {
-                FaultKind::MissingField { field: Field::Timestamp }
-            } else {
-                quoted_or(text, || FaultKind::BadTimestamp { found: Excerpt::new(text), problem })
-            }
-        })
-    }
-
-    #[inline]
-    fn positive_price(&self, field: Field, text: &[u8]) -> Result<PriceTicks, FaultKind> {
-        match self.steps.price(field, text)? {
-            0 => Err(FaultKind::Zero { field }),
-            steps => Ok(PriceTicks(steps)),
-        }
-    }
-
-    #[cold]
-    fn fault(&self, kind: FaultKind, line: u64) -> DataFault {
-        DataFault { kind, place: Some(Place { source: Arc::clone(&self.source), line }) }
     }
 }
 

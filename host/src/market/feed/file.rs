@@ -3,6 +3,7 @@
 use super::capture::{CaptureFeed, is_capture};
 use super::csv::CsvFeed;
 use super::lines::{Line, Lines};
+use super::parquet::ParquetFeed;
 use super::source::Source;
 use super::steps::Steps;
 use super::{FeedConfig, FeedError, FeedFormat, RowError, Sample};
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A data file: CSV of bars, trades or quotes, a public dump of Binance without a header, or a raw capture of its
-/// stream; plain, packed by gzip, or the one file of a zip archive.
+/// stream, each plain, packed by gzip, or the one file of a zip archive; or Parquet of bars, trades or quotes.
 #[derive(Debug)]
 pub struct FileFeed {
     rows: Rows,
@@ -22,6 +23,7 @@ pub struct FileFeed {
 enum Rows {
     Csv(CsvFeed<Source>),
     Capture(CaptureFeed<Source>),
+    Parquet(Box<ParquetFeed>),
 }
 
 impl FileFeed {
@@ -36,6 +38,10 @@ impl FileFeed {
         config: &FeedConfig,
     ) -> Result<Self, FeedError> {
         let name: Arc<str> = path.display().to_string().into();
+        if let Some(feed) = ParquetFeed::open(path, &name, instrument, id, config)? {
+            let bytes_total = Some(feed.total());
+            return Ok(Self { rows: Rows::Parquet(Box::new(feed)), bytes_total });
+        }
         let (lines, capture) = open_lines(path, &name, config)?;
         let bytes_total = lines.source().total();
         let rows = if capture {
@@ -59,6 +65,7 @@ impl FileFeed {
         match &self.rows {
             Rows::Csv(feed) => feed.lines.source().taken(),
             Rows::Capture(feed) => feed.lines.source().taken(),
+            Rows::Parquet(feed) => feed.taken(),
         }
     }
 
@@ -98,6 +105,7 @@ impl Iterator for FileFeed {
         match &mut self.rows {
             Rows::Csv(feed) => feed.next(),
             Rows::Capture(feed) => feed.next(),
+            Rows::Parquet(feed) => feed.next(),
         }
     }
 }

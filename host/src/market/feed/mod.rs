@@ -8,8 +8,10 @@ mod lines;
 mod merge;
 #[cfg(test)]
 mod packed_tests;
+mod parquet;
 #[cfg(test)]
 mod real_data;
+mod rows;
 mod source;
 mod steps;
 mod survey;
@@ -204,6 +206,14 @@ pub enum FeedError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A Parquet file is not one that can be read, or ends before its data does.
+    #[error("{source_name}: {reason}")]
+    Parquet {
+        /// Which file.
+        source_name: Arc<str>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// Bars are wanted of a capture, which has trades and quotes.
     #[error(
         "{source_name}: a raw capture holds trades and quotes and no bars; ask for one of those, or for both"
@@ -249,6 +259,7 @@ impl Classified for FeedError {
             Self::DuplicateColumn { .. } => "feed_duplicate_column",
             Self::QuotedHeader { .. } => "feed_quoted_header",
             Self::Archive { .. } => "feed_archive",
+            Self::Parquet { .. } => "feed_parquet",
             Self::NoBars { .. } => "feed_no_bars",
             Self::Step { .. } => "feed_step",
         }

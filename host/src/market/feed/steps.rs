@@ -1,6 +1,7 @@
 //! The numbers of a row in the instrument's own steps.
 
 use super::FeedError;
+use super::rows::Cell;
 use crate::market::decimal::{NumberFault, StepSize};
 use crate::market::{Excerpt, FaultKind, Field, Instrument, Lots, OffStep};
 use rust_decimal::Decimal;
@@ -40,21 +41,21 @@ impl Steps {
 
     /// A price, not below zero.
     #[inline]
-    pub fn price(&self, field: Field, text: &[u8]) -> Result<i64, FaultKind> {
-        self.count(field, text, self.price)
+    pub fn price(&self, field: Field, cell: &impl Cell) -> Result<i64, FaultKind> {
+        self.count(field, cell, self.price)
     }
 
     /// A quantity, not below zero.
     #[inline]
-    pub fn lots(&self, field: Field, text: &[u8]) -> Result<Lots, FaultKind> {
-        self.count(field, text, self.lots).map(Lots)
+    pub fn lots(&self, field: Field, cell: &impl Cell) -> Result<Lots, FaultKind> {
+        self.count(field, cell, self.lots).map(Lots)
     }
 
     #[inline]
-    fn count(&self, field: Field, text: &[u8], step: Step) -> Result<i64, FaultKind> {
-        match step.size.parse(text, self.off_step) {
+    fn count(&self, field: Field, cell: &impl Cell, step: Step) -> Result<i64, FaultKind> {
+        match cell.count(step.size, self.off_step) {
             Ok(steps) if steps >= 0 => Ok(steps),
-            outcome => Err(number_fault(field, text, step.decimal, outcome.err())),
+            outcome => Err(number_fault(field, &cell.text(), step.decimal, outcome.err())),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::csv::{read_header, split};
 use super::file::open_lines;
 use super::header::RowKind;
 use super::lines::Line;
-use super::{FeedConfig, FeedError};
+use super::{FeedConfig, FeedError, parquet};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +33,9 @@ impl Survey {
     /// When the file cannot be read, or its first line is not understood.
     pub fn of(path: &Path, config: &FeedConfig) -> Result<Self, FeedError> {
         let name: Arc<str> = path.display().to_string().into();
+        if let Some(survey) = parquet::survey(path, &name, config)? {
+            return Ok(survey);
+        }
         let (mut lines, capture) = open_lines(path, &name, config)?;
         let layout = if capture { None } else { Some(read_header(&mut lines, &name, config)?) };
         let mut survey = Self::default();
@@ -96,7 +99,7 @@ impl Survey {
 
 /// Decimals of a number as it is written, without zeros at the end; a number with an exponent says nothing.
 #[inline]
-fn decimals(text: &[u8]) -> u32 {
+pub(super) fn decimals(text: &[u8]) -> u32 {
     let Some(point) = memchr::memchr(b'.', text) else { return 0 };
     let fraction = text.get(point + 1..).unwrap_or_default();
     if !fraction.iter().all(u8::is_ascii_digit) {

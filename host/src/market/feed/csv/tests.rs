@@ -1,6 +1,7 @@
 use super::*;
-use crate::market::{FaultCode, FeedFormat, InstrumentKind};
-use crate::market::{FileFeed, OffStep};
+use crate::market::{
+    Bar, FaultCode, FeedFormat, FileFeed, InstrumentKind, Lots, Marks, OffStep, PriceTicks, Tick, UnixNanos,
+};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use std::io;
