@@ -23,6 +23,8 @@
 
 pub mod admin;
 pub mod agent;
+#[cfg(target_os = "linux")]
+pub mod chaos;
 pub mod config;
 pub mod lab;
 pub mod market;

@@ -8,6 +8,7 @@
 mod author;
 mod bad_input;
 mod capabilities;
+mod chaos;
 mod commands;
 mod compiler;
 mod components;

@@ -1,6 +1,8 @@
 //! The command line: one file per command, and what they share.
 
 mod author;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod checkpoint;
 mod compare;
 mod compile;
@@ -81,6 +83,9 @@ enum Command {
     /// Look at the journal.
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Put a host, a venue and a proxy that breaks things through what a host has to survive, as real processes.
+    #[cfg(target_os = "linux")]
+    Chaos(chaos::Args),
     /// Venues to test against.
     #[command(subcommand)]
     Venue(venue::Command),
@@ -144,6 +149,8 @@ pub fn main() -> ExitCode {
         Command::Dlq(command) => dlq::run(&command, &out),
         Command::Checkpoint(command) => checkpoint::run(&command, &out),
         Command::Journal(command) => journal::run(&command, &out),
+        #[cfg(target_os = "linux")]
+        Command::Chaos(args) => chaos::run(&args, &out),
         Command::Venue(command) => venue::run(&command, &out),
         Command::CompileComponent(args) => compile::run(&args),
     };

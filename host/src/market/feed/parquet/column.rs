@@ -13,7 +13,7 @@ use parquet::schema::types::ColumnDescriptor;
 enum Meaning {
     /// Whole, or with this many decimals.
     Number {
-        scale: i64,
+        scale: i32,
         signed: bool,
     },
     Moment(StampUnit),
@@ -157,10 +157,9 @@ impl Column {
     #[inline]
     fn whole(&self, number: i64, unsigned: i64) -> Value<'_> {
         match self.meaning {
-            Meaning::Number { scale, signed: true } => Value::Decimal { digits: number.into(), scale },
-            Meaning::Number { scale, signed: false } => {
-                Value::Decimal { digits: (unsigned as u64).into(), scale }
-            }
+            Meaning::Number { scale, signed: true } => Value::Decimal { digits: number, scale },
+            // Above 2^63 there is no price, no quantity and no moment; such a number is below zero here, and refused.
+            Meaning::Number { scale, signed: false } => Value::Decimal { digits: unsigned, scale },
             Meaning::Moment(unit) => Value::Moment(number, unit),
             Meaning::Day => i32::try_from(number).map_or(Value::Null, Value::Day),
             Meaning::Text => Value::Null,
@@ -171,16 +170,10 @@ impl Column {
     #[inline]
     fn bytes<'a>(&self, bytes: &'a [u8]) -> Value<'a> {
         match self.meaning {
-            Meaning::Number { scale, .. } => {
-                let sign = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { -1_i128 } else { 0 };
-                match bytes.len() {
-                    1..=16 => {
-                        let digits = bytes.iter().fold(sign, |digits, byte| digits << 8 | i128::from(*byte));
-                        Value::Decimal { digits, scale }
-                    }
-                    _ => Value::Text(b"a decimal of more than 16 bytes"),
-                }
-            }
+            Meaning::Number { scale, .. } => match bytes.len() {
+                1..=16 => Value::Wide { digits: bytes, scale },
+                _ => Value::Text(b"a decimal of more than 16 bytes"),
+            },
             _ => Value::Text(bytes.trim_ascii()),
         }
     }
@@ -201,7 +194,7 @@ fn read<T: DataType>(
 
 /// `None` for what is no number, text or moment.
 fn meaning(kind: &ColumnDescriptor) -> Option<Meaning> {
-    let scale = || i64::from(kind.type_scale());
+    let scale = || kind.type_scale();
     let whole = |signed| Meaning::Number { scale: 0, signed };
     let of_unit = |unit: &TimeUnit| {
         Meaning::Moment(match unit {

@@ -15,8 +15,13 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
     /// `digits / 10^scale`.
     Decimal {
-        digits: i128,
-        scale: i64,
+        digits: i64,
+        scale: i32,
+    },
+    /// The same of a number that may not fit: big-endian two's complement, at most 16 bytes.
+    Wide {
+        digits: &'a [u8],
+        scale: i32,
     },
     Double(f64),
     Single(f32),
@@ -39,6 +44,23 @@ fn scaled(value: f64, scale: i64) -> Option<u64> {
     ((0.0..EXACT_DIGITS).contains(&whole) && whole / tens == value).then_some(whole as u64)
 }
 
+/// The number in some big-endian bytes; those before the last sixteen must say nothing but its sign.
+fn wide(bytes: &[u8]) -> i128 {
+    let sign = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { -1 } else { 0 };
+    bytes.iter().fold(sign, |digits, byte| digits << 8 | i128::from(*byte))
+}
+
+/// `digits / 10^scale` as it is written.
+fn written(digits: i128, scale: i32) -> String {
+    let Some(scale) = usize::try_from(scale).ok().filter(|scale| *scale > 0) else {
+        return digits.to_string();
+    };
+    let sign = if digits < 0 { "-" } else { "" };
+    let digits = format!("{:0width$}", digits.unsigned_abs(), width = scale.saturating_add(1));
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    format!("{sign}{whole}.{fraction}")
+}
+
 impl Value<'_> {
     /// Decimals that it has, or `so_far` when they are fewer.
     #[inline]
@@ -47,7 +69,7 @@ impl Value<'_> {
             Self::Double(value) if scaled(*value, so_far.into()).is_some() => so_far,
             Self::Decimal { digits, scale } => {
                 let (mut digits, mut scale) = (*digits, *scale);
-                while scale > i64::from(so_far) && digits % 10 == 0 {
+                while i64::from(scale) > i64::from(so_far) && digits % 10 == 0 {
                     digits /= 10;
                     scale -= 1;
                 }
@@ -68,7 +90,8 @@ impl Cell for Value<'_> {
     fn count(&self, step: StepSize, off_step: OffStep) -> Result<i64, NumberFault> {
         match self {
             Self::Text(text) => step.parse(text, off_step),
-            Self::Decimal { digits, scale } => step.count_scaled(*digits, *scale, off_step),
+            Self::Decimal { digits, scale } => step.count_scaled((*digits).into(), (*scale).into(), off_step),
+            Self::Wide { digits, scale } => step.count_scaled(wide(digits), (*scale).into(), off_step),
             Self::Double(value) => match scaled(*value, step.scale()) {
                 Some(digits) => step.count_scaled(digits.into(), step.scale(), off_step),
                 None => step.parse(&self.text(), off_step),
@@ -84,9 +107,10 @@ impl Cell for Value<'_> {
         match self {
             Self::Moment(number, unit) => count_stamp(*number, *unit),
             Self::Day(day) => day_stamp(*day),
-            Self::Decimal { digits, scale: 0 } if unit.is_some() => {
-                count_stamp(i64::try_from(*digits).unwrap_or(i64::MAX), unit.unwrap_or(StampUnit::Nanos))
-            }
+            Self::Decimal { digits, scale: 0 } => match unit {
+                Some(unit) => count_stamp(*digits, unit),
+                None => parse_stamp(&self.text(), None),
+            },
             other => parse_stamp(&other.text(), unit),
         }
     }
@@ -96,13 +120,10 @@ impl Cell for Value<'_> {
         let _ = match self {
             Self::Null => Ok(()),
             Self::Text(text) => return Cow::Borrowed(text),
-            Self::Decimal { digits, scale } if *scale > 0 => {
-                let sign = if *digits < 0 { "-" } else { "" };
-                let digits = format!("{:0width$}", digits.unsigned_abs(), width = *scale as usize + 1);
-                let (whole, fraction) = digits.split_at(digits.len() - *scale as usize);
-                write!(text, "{sign}{whole}.{fraction}")
+            Self::Decimal { digits, scale } => {
+                return Cow::Owned(written((*digits).into(), *scale).into_bytes());
             }
-            Self::Decimal { digits, .. } => write!(text, "{digits}"),
+            Self::Wide { digits, scale } => return Cow::Owned(written(wide(digits), *scale).into_bytes()),
             Self::Double(value) => write!(text, "{value}"),
             Self::Single(value) => write!(text, "{value}"),
             Self::Moment(number, _) => write!(text, "{number}"),
@@ -137,7 +158,7 @@ mod tests {
                 Value::Double(double).count(step(tick), off_step),
                 step(tick).parse(text.as_bytes(), off_step)
             );
-            let decimal = Value::Decimal { digits: digits.into(), scale: scale.into() };
+            let decimal = Value::Decimal { digits: i64::try_from(digits).unwrap(), scale: scale.try_into().unwrap() };
             prop_assert_eq!(decimal.count(step(tick), off_step), step(tick).parse(written.to_string().as_bytes(), off_step));
             prop_assert_eq!(decimal.text().into_owned(), written.to_string().into_bytes());
             prop_assert_eq!(Value::Double(double).decimals(0), decimals(text.as_bytes()));
@@ -145,12 +166,13 @@ mod tests {
         }
 
         #[test]
-        fn no_value_panics(bits in any::<u64>(), digits in any::<i128>(), scale in 0_i64..38, day in any::<i32>()) {
+        fn no_value_panics(bits in any::<u64>(), digits in any::<i128>(), scale in -1_i32..50, day in any::<i32>()) {
             let single = f32::from_bits((bits >> 32) as u32);
             let values = [
                 Value::Double(f64::from_bits(bits)),
                 Value::Single(single),
-                Value::Decimal { digits, scale },
+                Value::Decimal { digits: digits as i64, scale },
+                Value::Wide { digits: &digits.to_be_bytes(), scale },
                 Value::Day(day),
                 Value::Moment(bits as i64, StampUnit::Millis),
                 Value::Null,
