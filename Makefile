@@ -2,7 +2,7 @@
 # soak: kills the real host SOAK_KILLS times over all boundaries, drawn from SOAK_SEED; a table, then one line of JSON.
 # RINGFENCE_WASM_ROUTE (auto, rustup or debian) says where the compiler for components comes from, and RINGFENCE_GUESTS
 # ("rust c python js") which languages they are built from.
-.PHONY: build components demo test hostile soak bench lint doc
+.PHONY: build components demo test hostile soak mutants bench lint doc
 
 CARGO ?= cargo
 # Built apart from the host: together they would turn on features below wasmtime and compile it a second time.
@@ -37,6 +37,10 @@ SOAK_SEED ?= 1
 soak: components
 	SOAK_KILLS=$(SOAK_KILLS) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --release --locked -p ringfence --test end_to_end soak::kills -- --nocapture
 	@cat target/soak/result.json
+
+# Defects made on purpose, each in a copy of the source: docs/mutants.md says which tests find them. About two minutes each.
+mutants:
+	tests/mutants/run.py
 
 bench: components
 	$(CARGO) bench --locked -p ringfence

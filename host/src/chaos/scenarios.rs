@@ -426,6 +426,18 @@ fn bad_plugin(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
     Ok(())
 }
 
+/// Orders every dead letter to be sent again.
+fn replay_letters(rig: &Rig) -> Result<(), ChaosRunError> {
+    let config = rig.config();
+    let (_, listed) = rig.command(&["dlq", "list", "--config", &config])?;
+    for letter in listed["letters"].as_array().into_iter().flatten() {
+        if let Some(id) = letter["id"].as_str() {
+            rig.command(&["dlq", "replay", id, "--ambiguous", "--config", &config])?;
+        }
+    }
+    Ok(())
+}
+
 fn everything(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
     let mut random = SplitMix64(stage.setting.seed ^ 0x0E5E_27E7_41B6);
     let end = stage.rig.seconds() + stage.span(300).as_secs_f64();
@@ -452,6 +464,7 @@ fn everything(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
                 kills += 1;
                 kill_and_compare(stage, kills)?;
             }
+            4 => replay_letters(&stage.rig)?,
             _ => {}
         }
     }
@@ -465,12 +478,6 @@ fn everything(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
         rig.view().filter(|view| matches!(view.mode, Mode::Full | Mode::ReadOnly))
     });
     trade_for(&mut stage.rig, Duration::from_secs(2))?;
-    let config = stage.rig.config();
-    let (_, listed) = stage.rig.command(&["dlq", "list", "--config", &config])?;
-    for letter in listed["letters"].as_array().into_iter().flatten() {
-        if let Some(id) = letter["id"].as_str() {
-            stage.rig.command(&["dlq", "replay", id, "--ambiguous", "--config", &config])?;
-        }
-    }
+    replay_letters(&stage.rig)?;
     heal(stage)
 }

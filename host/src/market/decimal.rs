@@ -212,6 +212,10 @@ impl StepSize {
         } else {
             (digits, self.unit.checked_mul(*power)?)
         };
+        // The usual case of binary formats, and a division costs as much as all the rest.
+        if divisor == 1 {
+            return i64::try_from(numerator).ok().filter(|steps| *steps <= STEPS_MAX);
+        }
         if numerator % divisor != 0 {
             return None;
         }

@@ -29,6 +29,7 @@ mod retries;
 mod rig;
 mod runaway;
 mod script;
+mod shrink;
 mod slots;
 mod supervision;
 mod swaps;

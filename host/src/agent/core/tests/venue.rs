@@ -60,8 +60,6 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Keys, Self::ClientIds, Self::OpenIds, Self::NoIds];
-
     pub(super) fn capability(self) -> Capability {
         match self {
             Self::Keys => Capability::IdempotentKeys { window: Duration::from_secs(20 * 3_600) },

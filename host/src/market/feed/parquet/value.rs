@@ -40,8 +40,10 @@ const TENS: [f64; 16] =
 #[inline]
 fn scaled(value: f64, scale: i64) -> Option<u64> {
     let tens = TENS.get(usize::try_from(scale).ok()?)?;
-    let whole = (value * tens).round();
-    ((0.0..EXACT_DIGITS).contains(&whole) && whole / tens == value).then_some(whole as u64)
+    // Cutting after half is a rounding that needs no call; whether it was the right one, the quotient says.
+    let whole = (value * tens + 0.5) as u64;
+    let exact = whole as f64;
+    (exact < EXACT_DIGITS && value >= 0.0 && exact / tens == value).then_some(whole)
 }
 
 /// The number in some big-endian bytes; those before the last sixteen must say nothing but its sign.
