@@ -24,8 +24,11 @@ use tempfile::TempDir;
 
 static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| Sandbox::new(SandboxConfig::default()).unwrap());
 
+/// Components that have to want the same, and their settings.
+type Example = (&'static [&'static str], &'static [(&'static str, i64)]);
+
 /// The examples, with settings under which each orders something, and what has to want the same.
-const EXAMPLES: [(&[&str], &[(&str, i64)]); 3] = [
+const EXAMPLES: [Example; 3] = [
     (
         &["ema-cross", "ema-cross-c", "ema-cross-js", "ema-cross-python"],
         &[("fast", 10), ("slow", 20), ("quantity", 1)],
