@@ -3,10 +3,12 @@
 
     tests/mutants/run.py [NAME...]
 
-Without names all of them, and docs/mutants.md is written anew. Exits with 1 when one is found by no test.
+Without names all of them. docs/mutants.md is written anew as soon as there is a result for each, of this run or of
+earlier ones (target/mutants/results.json). Exits with 1 when one is found by no test.
 RINGFENCE_MUTANTS_TARGET names a target folder to build in, such as one that has the dependencies already.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -20,11 +22,11 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COPY = ROOT / "target" / "mutants" / "workspace"
+RESULTS = COPY.parent / "results.json"
 SECONDS_MAX = 150
 PASSED = re.compile(r"^test (\S+) \.\.\. ok$", re.MULTILINE)
 FAILED = re.compile(r"^test (\S+) \.\.\. FAILED$", re.MULTILINE)
 SEEDS = re.compile(r"(\d+) seeds failed: \[(\d+)")
-SWARM = "agent::core::tests::swarm::"
 
 
 def copy():
@@ -42,7 +44,7 @@ def copy():
 
 def test():
     """What the tests say. A defect that lets one of them run for ever is found as well."""
-    environment = dict(os.environ, RUST_BACKTRACE="0")
+    environment = dict(os.environ, RUST_BACKTRACE="0", RINGFENCE_SHRINK="0")
     environment.setdefault("RINGFENCE_MUTANTS_TARGET", str(COPY.parent / "target"))
     environment["CARGO_TARGET_DIR"] = environment["RINGFENCE_MUTANTS_TARGET"]
     command = ["cargo", "test", "--release", "--locked", "-p", "ringfence", "--lib"]
@@ -51,8 +53,9 @@ def test():
         return None, built.stderr
     with tempfile.TemporaryFile("w+") as out:
         tests = subprocess.Popen(
-            [*command, "--", "--test-threads=4"], cwd=COPY, env=environment, stdout=out, stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            # What fails is told at once, so that it is known of tests that do not come to their end.
+            [*command, "--", "--test-threads=4", "--nocapture"], cwd=COPY, env=environment, stdout=out,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )
         try:
             tests.wait(SECONDS_MAX)
@@ -91,45 +94,41 @@ def run(mutant):
     return found, min(seeds) + 1 if seeds else None
 
 
-def shown(found):
-    """The names of a few of them, the most telling first: those of one concept before the swarm."""
-    named = [name for name in found if not name.startswith(SWARM)] or found
-    return "<br>".join(f"`{name}`" for name in named[:3])
-
-
 def main():
     mutants = tomllib.loads((ROOT / "tests/mutants/mutants.toml").read_text())["mutant"]
     wanted = sys.argv[1:]
     chosen = [mutant for mutant in mutants if not wanted or mutant["name"] in wanted]
     copy()
-    rows, survivors = [], []
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for mutant in chosen:
         began = time.monotonic()
         found, seeds = run(mutant)
-        if not found:
-            survivors.append(mutant["name"])
-        print(f"{mutant['name']}: {len(found)} tests, seeds {seeds}, {time.monotonic() - began:.0f} s", flush=True)
-        rows.append((mutant, found, seeds))
-    if not wanted:
-        write(rows)
+        results[mutant["name"]] = {"tests": len(found), "seeds": seeds}
+        RESULTS.write_text(json.dumps(results, indent=1))
+        print(f"{mutant['name']}: {len(found)} tests, seeds {seeds}, {time.monotonic() - began:.0f} s", *found[:5], sep="\n  ", flush=True)
+    if all(mutant["name"] in results for mutant in mutants):
+        write(mutants, results)
+    survivors = [mutant["name"] for mutant in chosen if results[mutant["name"]]["tests"] == 0]
     if survivors:
         sys.exit(f"found by no test: {', '.join(survivors)}")
 
 
-def write(rows):
+def write(mutants, results):
     lines = [
         "# Defects that the tests find",
         "",
         "Written by `make mutants`, which makes each defect of `tests/mutants/mutants.toml` in a copy of the source, builds it, and runs",
-        "the tests of the library. Seeds is how many of the swarm's seeds have to run until the first of its tests fails; a dash stands",
-        "for a defect outside of what the swarm simulates, such as the files below the journal.",
+        "the tests of the library for at most 150 seconds; a test that does not end by then has found it as well. Seeds is how many of the",
+        "swarm's seeds have to run until the first of its tests fails; a dash stands for a defect outside of what the swarm simulates,",
+        "such as the files below the journal, or for a run in which no test of the swarm came to its end.",
         "",
-        "| defect | what it breaks | tests that fail | seeds | some of them |",
-        "|---|---|---|---|---|",
+        "| defect | what it breaks | tests that fail | seeds |",
+        "|---|---|---|---|",
     ]
-    for mutant, found, seeds in rows:
-        count = len(found) if found else "**none**"
-        lines.append(f"| {mutant['name']} | {mutant['breaks']} | {count} | {seeds or '–'} | {shown(found)} |")
+    for mutant in mutants:
+        result = results[mutant["name"]]
+        count, seeds = result["tests"] or "**none**", result["seeds"] or "–"
+        lines.append(f"| {mutant['name']} | {mutant['breaks']} | {count} | {seeds} |")
     (ROOT / "docs/mutants.md").write_text("\n".join(lines) + "\n")
 
 

@@ -186,7 +186,8 @@ fn partition(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
         (asked as f64) <= most,
         format!("{asked} requests, at most {most:.0}"),
     );
-    stage.checks.expect("the mode stays below full", !modes.contains(&Mode::Full), format!("{modes:?}"));
+    let names: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
+    stage.checks.expect("the mode stays below full", !modes.contains(&Mode::Full), names.join(", "));
     let trips = stage.rig.trips("read").unwrap_or(0) + stage.rig.trips("write").unwrap_or(0);
     stage.checks.expect("a breaker opened", trips > 0, format!("{trips} times"));
     heal_with_letters(stage)
@@ -412,6 +413,7 @@ fn bad_plugin(stage: &mut Stage<'_>) -> Result<(), ChaosRunError> {
         rig.view().filter(|view| view.stats.traps > 0)
     });
     let traps = trapped.as_ref().map_or(0, |view| view.stats.traps);
+    stage.rig.injected += traps;
     stage.checks.expect("the call ends in a trap", traps > 0, format!("{traps} traps"));
     let out = stage.rig.until(HEALING, |rig| {
         let _ = rig.feed(1);

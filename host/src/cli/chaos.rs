@@ -188,11 +188,19 @@ fn list(out: &Output) {
     });
 }
 
+/// What was found is cut here for people; JSON has all of it.
+const FOUND_CHARS_MAX: usize = 160;
+
 fn told(report: &ScenarioReport, out: &Output) -> String {
     let mut text = String::new();
     for check in &report.checks {
         let verdict = if check.held { out.good("held") } else { out.bad("DID NOT HOLD") };
-        let found = if check.found.is_empty() { String::new() } else { format!(" ({})", check.found) };
+        let found: String = check.found.chars().take(FOUND_CHARS_MAX).collect();
+        let found = match (found.is_empty(), found.len() < check.found.len()) {
+            (true, _) => found,
+            (false, false) => format!(" ({found})"),
+            (false, true) => format!(" ({found}…)"),
+        };
         let _ = writeln!(text, "  {verdict}  {}{found}", check.what);
     }
     text

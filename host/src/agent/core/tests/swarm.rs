@@ -23,12 +23,15 @@ fn seeds() -> std::ops::Range<u64> {
     bounds.unwrap_or_else(|| panic!("RINGFENCE_SEEDS is \"{text}\", expected two numbers as 0..5000"))
 }
 
-/// Runs every seed. Of those that failed it cuts the first down, and says how to run it again.
+/// Runs every seed. Of those that failed it cuts the first down, unless `RINGFENCE_SHRINK=0`, and says how to run it
+/// again.
 fn survives(which: Which, test: &str) {
     let fails = |cut: &Cut| std::panic::catch_unwind(|| run_cut(cut)).is_err();
     let failed: Vec<u64> = seeds().filter(|seed| fails(&Cut::whole(which, *seed))).collect();
     if let Some(first) = failed.first() {
-        let cut = Cut::whole(which, *first).shrink(fails);
+        let whole = Cut::whole(which, *first);
+        let shrinks = std::env::var("RINGFENCE_SHRINK").is_ok_and(|word| word == "0");
+        let cut = if shrinks { whole } else { whole.shrink(fails) };
         panic!(
             "{} seeds failed: {failed:?}; to repeat one: RINGFENCE_SEEDS={first}..{} cargo test --release -p ringfence \
              --lib -- agent::core::tests::swarm::{test}; the least of it that fails is in {}, which belongs into \
