@@ -47,19 +47,23 @@ impl Audit {
     /// Reads the journal in a folder of state, which must hold all records since the first, and compares.
     ///
     /// # Errors
-    /// When the journal is damaged.
+    /// When the journal is damaged, or has a record that this program does not read.
     pub fn of(state: &Path, truth: &AccountTruth) -> Result<Self, String> {
         let dir = state.join("journal");
-        let mut intents = BTreeMap::new();
+        let (mut intents, mut unreadable) = (BTreeMap::new(), None);
         // A host that died early may not have come to its first record.
         if dir.is_dir() {
             journal::read(&dir, &RealDisk, &mut |seq, payload| {
-                if let Ok(entry) = Entry::decode(seq, payload) {
-                    fold(&mut intents, entry.record);
+                match Entry::decode(seq, payload) {
+                    Ok(entry) => fold(&mut intents, entry.record),
+                    Err(error) => unreadable = Some(format!("record {seq} of the journal: {error}")),
                 }
                 Ok(())
             })
             .map_err(|error| error.to_string())?;
+        }
+        if let Some(words) = unreadable {
+            return Err(words);
         }
         let mut audit = Self::default();
         audit.compare(&intents, truth);

@@ -10,7 +10,8 @@ use crate::resilience::Class;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 const FILES: &[(&str, &str)] = &[
@@ -58,11 +59,8 @@ impl Toolchain {
         let mut files = FILES.to_vec();
         files.push(("Cargo.toml", &manifest));
         let root = cache.join(format!("tools-{}", digest(&files)));
-        // The mark comes last: a folder without it was not finished.
-        let mark = root.join("complete");
-        if !mark.is_file() {
-            files.iter().try_for_each(|(name, text)| write(&root.join(name), text))?;
-            write(&mark, "")?;
+        if !root.is_dir() {
+            unpack(&cache.join(format!("tools-{}.tmp", std::process::id())), &root, &files)?;
         }
         let kept = |variable: &str, name: &str| {
             env::var_os(variable).map_or_else(|| cache.join(name), PathBuf::from)
@@ -72,6 +70,23 @@ impl Toolchain {
             wasm: kept("RINGFENCE_WASM_DIR", "wasm-toolchain"),
             guests: kept("RINGFENCE_GUESTS_DIR", "guests"),
         })
+    }
+}
+
+/// Two programs may do it at once, and one must not run a script that the other is writing.
+fn unpack(staging: &Path, root: &Path, files: &[(&str, &str)]) -> Result<(), CliError> {
+    files.iter().try_for_each(|(name, text)| write(&staging.join(name), text))?;
+    match fs::rename(staging, root) {
+        Ok(()) => Ok(()),
+        Err(_) if root.is_dir() => {
+            // Only tidiness: the other was first, with the same files.
+            let _ = fs::remove_dir_all(staging);
+            Ok(())
+        }
+        Err(error) => {
+            let words = format!("{}: {error}; is the disk full or read-only?", root.display());
+            Err(CliError::system("cannot_write", words))
+        }
     }
 }
 
@@ -107,14 +122,13 @@ fn workspace(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn every_file_of_the_toolchain_is_in_the_program_but_its_tests() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let known = |name: &str| FILES.iter().any(|(file, _)| *file == name);
         for folder in ["src", "c", "python", "js", "."] {
-            for entry in std::fs::read_dir(root.join("plugins/toolchain").join(folder)).unwrap() {
+            for entry in fs::read_dir(root.join("plugins/toolchain").join(folder)).unwrap() {
                 let entry = entry.unwrap();
                 let name = Path::new("plugins/toolchain").join(folder).join(entry.file_name());
                 let name = name.to_str().unwrap().replace("/./", "/");

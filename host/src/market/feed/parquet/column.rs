@@ -36,6 +36,9 @@ pub(super) struct Column {
 
 const ABSENT: u32 = u32::MAX;
 
+/// Most decimals that a decimal of sixteen bytes can have.
+const SCALE_MAX: i32 = 38;
+
 /// The values of a batch that are there.
 enum Values {
     I32(Vec<i32>),
@@ -192,9 +195,14 @@ fn read<T: DataType>(
     reader.read_records(rows, levels, None, into).map(|(records, _, _)| records)
 }
 
+/// A decimal. The format bounds its scale by its precision, and that of bytes of any length by nothing.
+fn decimal(kind: &ColumnDescriptor) -> Option<Meaning> {
+    let scale = kind.type_scale();
+    (0..=SCALE_MAX).contains(&scale).then_some(Meaning::Number { scale, signed: true })
+}
+
 /// `None` for what is no number, text or moment.
 fn meaning(kind: &ColumnDescriptor) -> Option<Meaning> {
-    let scale = || kind.type_scale();
     let whole = |signed| Meaning::Number { scale: 0, signed };
     let of_unit = |unit: &TimeUnit| {
         Meaning::Moment(match unit {
@@ -204,7 +212,7 @@ fn meaning(kind: &ColumnDescriptor) -> Option<Meaning> {
         })
     };
     match kind.logical_type_ref() {
-        Some(LogicalType::Decimal(_)) => return Some(Meaning::Number { scale: scale(), signed: true }),
+        Some(LogicalType::Decimal(_)) => return decimal(kind),
         Some(LogicalType::Timestamp(stamp)) => return Some(of_unit(&stamp.unit)),
         Some(LogicalType::Date) => return Some(Meaning::Day),
         Some(LogicalType::Integer(int)) => return Some(whole(int.is_signed)),
@@ -213,7 +221,7 @@ fn meaning(kind: &ColumnDescriptor) -> Option<Meaning> {
         None => {}
     }
     match (kind.converted_type(), kind.physical_type()) {
-        (ConvertedType::DECIMAL, _) => Some(Meaning::Number { scale: scale(), signed: true }),
+        (ConvertedType::DECIMAL, _) => decimal(kind),
         (ConvertedType::TIMESTAMP_MILLIS, _) => Some(of_unit(&TimeUnit::MILLIS)),
         (ConvertedType::TIMESTAMP_MICROS, _) => Some(of_unit(&TimeUnit::MICROS)),
         (ConvertedType::DATE, _) => Some(Meaning::Day),

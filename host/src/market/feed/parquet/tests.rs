@@ -299,6 +299,10 @@ fn what_cannot_be_read_is_said_by_name() {
     let words =
         refusal(&[stamp(), price("required int64 price (time(nanos,true))"), price("required int64 qty")]);
     assert!(words.contains("the column \"price\" holds"), "{words}");
+    // More decimals than any number here has: what writes one out must not be asked to.
+    let endless = col("required binary price (decimal(100000,99999))", Values::Text(vec![Some("7".into())]));
+    let words = refusal(&[stamp(), endless, price("required int64 qty")]);
+    assert!(words.contains("the column \"price\" holds"), "{words}");
     let words = refusal(&[stamp(), price("required int64 cost"), price("required int64 qty")]);
     assert!(words.contains("found \"ts_ns,cost,qty\""), "{words}");
     // A column of the right name inside of a group is not the price.
