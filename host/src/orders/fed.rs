@@ -20,10 +20,11 @@ pub struct Fed {
     pub call: u64,
     /// Which records the books had followed.
     pub seen: Seen,
-    /// A price that came with a tick which the strategy was given only after this call: timers that a tick
-    /// makes due and bars that it completes are told first, and see its price in the books.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub marked: Option<(InstrumentId, PriceTicks)>,
+    /// Prices that came since the last call and with no call: timers that a tick makes due and bars that it completes
+    /// are told before the tick and see its price in the books, and the prices of the ticks that came while nothing
+    /// was called are in them, too. One for an instrument.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<(InstrumentId, PriceTicks)>,
     /// The context of the call.
     pub context: TickContext,
     /// What it was called with.

@@ -55,6 +55,11 @@ pub enum Record {
         /// Digest of what the configuration named, which may be another component than the one that ran.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         configured: Option<Digest>,
+        /// First order number that the strategy has not used. It may be beyond those in the journal: what it wants
+        /// when it is given calls again that another one has answered is not acted on, and counts all the same.
+        /// Zero in a record of a host that did not say.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        next_order: u64,
     },
     /// What the strategy was called with, oldest first: every call since the last such record. Comes before
     /// the record of what the last of them decided.
@@ -180,6 +185,9 @@ pub enum Record {
         /// How many of the calls before this it does not remember.
         #[serde(default, skip_serializing_if = "is_zero")]
         forgot: u64,
+        /// First order number that it has not used, as in [`Record::Started`].
+        #[serde(default, skip_serializing_if = "is_zero")]
+        next_order: u64,
     },
     /// The strategy failed too often, or cannot be started: it is not started again before an operator says so.
     Quarantined {

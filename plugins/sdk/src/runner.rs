@@ -148,9 +148,16 @@ impl<S: Strategy> Runner<S> {
     ) -> Result<Vec<Intent>, Fault> {
         let strategy = self.strategy.as_mut().ok_or(Fault::NotReady)?;
         call::begin(context.now);
+        let next_order_id = self.next_order_id;
         let mut intents = Intents::new(context.intents_left, &mut self.next_order_id);
-        run(strategy, &mut intents)?;
-        Ok(intents.into_list())
+        match run(strategy, &mut intents) {
+            Ok(()) => Ok(intents.into_list()),
+            Err(fault) => {
+                // The host never hears of those orders: a new instance counts on from what it has heard of.
+                self.next_order_id = next_order_id;
+                Err(fault)
+            }
+        }
     }
 }
 

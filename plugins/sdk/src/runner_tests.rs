@@ -30,6 +30,10 @@ impl Strategy for Obedient {
         match tick.last_price.0 % 10 {
             1 => _ = intents.submit(Order::market(tick.instrument, Side::Buy, Lots(1))),
             2 => return Err(Fault::Internal("as told".into())),
+            7 => {
+                intents.submit(Order::market(tick.instrument, Side::Buy, Lots(1)));
+                return Err(Fault::Internal("after an order".into()));
+            }
             3 => clock::set_timer(1, context.now.plus_seconds(5)),
             4 => kv::set("key", &self.calls.to_le_bytes()).unwrap_or_default(),
             5 => self.draws = random::next(),
@@ -63,6 +67,32 @@ fn ticks(prices: &[i64]) -> Vec<Tick> {
         ..Tick::default()
     };
     prices.iter().enumerate().map(tick).collect()
+}
+
+#[test]
+fn orders_of_a_call_that_fails_take_no_number() {
+    let context = Context {
+        now: UnixNanos(0),
+        position: Lots::ZERO,
+        open_orders: 0,
+        intents_left: 9,
+        mode: crate::Mode::Full,
+    };
+    let mut runner = Runner::<Obedient>::new();
+    let opening = Opening {
+        run_id: 1,
+        seed: 1,
+        now: UnixNanos(0),
+        next_order_id: OrderId(5),
+        instruments: Vec::new(),
+        settings: Vec::new(),
+        live: false,
+    };
+    runner.init(opening).unwrap();
+    let prices = ticks(&[17, 11]);
+    assert!(runner.tick(&prices[0], &context).is_err());
+    let intents = runner.tick(&prices[1], &context).unwrap();
+    assert!(matches!(intents[..], [Intent::Submit { id: OrderId(5), .. }]), "{intents:?}");
 }
 
 #[test]

@@ -197,10 +197,23 @@ impl Core {
             Input::Event(event) => FedInput::Event((*event).clone()),
             Input::Host(_) => return None,
         };
-        let marked = self.marked.filter(|_| !matches!(input, FedInput::Tick(_)));
+        let own = match &input {
+            FedInput::Tick(tick) => tick.mark_price().map(|_| tick.instrument),
+            FedInput::Bar(_) | FedInput::Event(_) => None,
+        };
+        let marked = self.marked.iter().filter(|(instrument, _)| Some(*instrument) != own).copied().collect();
         let fuel = self.strategy.instance().and_then(|strategy| strategy.fuel_used());
         let fuel = fuel.filter(|_| answer != Answer::Refused).and_then(NonZeroU64::new);
         Some(Fed { call: self.call, seen: self.seen, marked, context, input, answer, fuel })
+    }
+
+    /// Takes note of a price for the call that sees it first.
+    pub(super) fn note_marked(&mut self, tick: &Tick) {
+        let Some(price) = tick.mark_price().filter(|_| self.config.record_inputs) else { return };
+        match self.marked.iter_mut().find(|(instrument, _)| *instrument == tick.instrument) {
+            Some((_, before)) => *before = price,
+            None => self.marked.push((tick.instrument, price)),
+        }
     }
 
     fn remember_call(
@@ -215,7 +228,7 @@ impl Core {
             return;
         }
         let Some(call) = self.fed(context, input, answer) else { return };
-        self.marked = None;
+        self.marked.clear();
         self.keep_call(now, call, out);
     }
 
@@ -535,6 +548,15 @@ pub(super) fn last_order_of(decision: &Decision) -> u64 {
     let orders = decision.intents.iter().filter_map(|decided| match decided.action {
         Action::Submit(order) => Some(order.id.0),
         Action::Cancel(_) | Action::Amend(_) => None,
+    });
+    orders.filter(|id| *id < Ledger::HOST_ORDERS_FROM).max().unwrap_or(0)
+}
+
+/// The highest order number that a strategy uses in these.
+pub(super) fn last_wanted(intents: &[OrderIntent]) -> u64 {
+    let orders = intents.iter().filter_map(|intent| match intent {
+        OrderIntent::Submit(order) => Some(order.id.0),
+        _ => None,
     });
     orders.filter(|id| *id < Ledger::HOST_ORDERS_FROM).max().unwrap_or(0)
 }

@@ -3,10 +3,11 @@
 //! A call gets again what it got: the same input and context, the same memory and the same books. The books
 //! are kept where they changed otherwise than by the prices that come with the calls.
 
+use super::calls::last_wanted;
 use super::stretch::{Retrace, Retraced, RetracedDifference};
 use crate::market::{Instruments, UnixNanos};
 use crate::orders::{
-    Answer, Books, Fed, FedInput, Ledger, OrderId, OrderIntent, StrategyEvent, intents_digest, packed,
+    Answer, Books, Fed, FedInput, OrderId, OrderIntent, StrategyEvent, intents_digest, packed,
 };
 use crate::plugin::{
     CallError, Memory, ServiceLimits, Services, Session, Setting, StateSnapshot, Strategy, Telemetry,
@@ -347,11 +348,9 @@ impl Kept {
 impl FedAgain {
     fn take(&mut self, intents: &[OrderIntent]) {
         self.calls += 1;
+        self.last_order = self.last_order.max(last_wanted(intents));
         for intent in intents {
             if let OrderIntent::Submit(order) = intent {
-                if order.id.0 < Ledger::HOST_ORDERS_FROM {
-                    self.last_order = self.last_order.max(order.id.0);
-                }
                 self.orders.push(*order);
             }
         }
@@ -360,7 +359,7 @@ impl FedAgain {
 
 /// Prices that come with a call.
 fn mark(books: &mut Books, fed: &Fed) {
-    if let Some((instrument, price)) = fed.marked {
+    for (instrument, price) in fed.marked.iter().copied() {
         books.mark_at(instrument, price);
     }
     if let FedInput::Tick(tick) = &fed.input {

@@ -288,12 +288,11 @@ impl Core {
         self.bars = Bars::of_record(self.bars_for(&*strategy), self.config.instruments.len());
         self.strategy = Lifecycle::Running(strategy);
         self.stats.restarts += 1;
-        self.numbers_drifted = false;
         self.faults_in_a_row = 0;
         self.dirty = true;
         let forgot = self.kept.dropped;
         self.journal_peak(now, out);
-        self.journal(now, Record::Restarted { forgot }, out);
+        self.journal(now, Record::Restarted { forgot, next_order: self.next_order() }, out);
         let text = format!(
             "agent {}: the strategy runs again, after {} calls since its last saved state{}",
             self.config.name,
@@ -426,9 +425,6 @@ impl Core {
         self.end_stretch();
         let (memory, books) = (self.services.memory().clone(), self.services.books.clone());
         self.kept = Kept::new((began, next_order), self.saved.clone(), memory, books);
-        if self.numbers_drifted {
-            self.kept.of_others();
-        }
     }
 }
 

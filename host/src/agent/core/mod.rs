@@ -128,15 +128,12 @@ pub struct Core {
     bars: Bars,
     /// Stretches of calls that are over, for whoever records them.
     recorded: Vec<Stretch>,
-    /// Whether the instance counts its orders from another number than the records say: it was given calls again that
-    /// another one had answered.
-    numbers_drifted: bool,
     /// Whether the instance has made the calls of a stretch before this one.
     continues: bool,
     /// What it runs and ran before, as its records say.
     succession: Succession,
-    /// The price of the tick at hand, until the strategy has been called with it in the books.
-    marked: Option<(InstrumentId, PriceTicks)>,
+    /// Prices that are in the books and came with no call that is recorded, not before the last one.
+    marked: Vec<(InstrumentId, PriceTicks)>,
     /// The highest order number that the strategy has used.
     last_order: u64,
     /// Number of the venue's last change seen.
@@ -486,7 +483,7 @@ impl Core {
         };
         self.services.books.mark(tick);
         self.prices.take((now.mono, self.market_now), tick);
-        self.marked = tick.mark_price().map(|price| (tick.instrument, price));
+        self.note_marked(tick);
         if !self.strategy.is_running() {
             // No call brings this price.
             self.books_moved();

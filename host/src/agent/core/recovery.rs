@@ -16,7 +16,7 @@ use super::said::Voice;
 use super::succession::Succession;
 use super::watch::Watch;
 use super::{Core, CoreConfig, Effect, FailAction, Health, Letter, Life, Prices, Stats, TimeSource};
-use crate::market::{BarBuilder, CheckConfig, InstrumentId, MarketCheck, Now, UnixNanos};
+use crate::market::{BarBuilder, CheckConfig, InstrumentId, MarketCheck, Now, PriceTicks, UnixNanos};
 use crate::orders::{
     AgentName, Applied, Books, BooksError, Digest, Entry, Fed, Ledger, LedgerError, Mode, OrderId, Record,
     RiskGate, Seen, StrategyEvent, packed,
@@ -81,6 +81,9 @@ pub struct State {
     /// News of orders that came when the strategy was not called any more; it is told at the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untold: Vec<(InstrumentId, StrategyEvent)>,
+    /// Prices in the books that came with no call, and not before the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<(InstrumentId, PriceTicks)>,
     /// Digest of what the strategy was initialised with.
     #[serde(default)]
     pub terms: Option<Digest>,
@@ -245,6 +248,7 @@ impl State {
             now: UnixNanos(0),
             unjournaled: Vec::new(),
             untold: Vec::new(),
+            marked: Vec::new(),
             terms: Some(config.terms()),
             bars: Vec::new(),
             settings: None,
@@ -326,9 +330,8 @@ impl Core {
             bars,
             recorded: Vec::new(),
             continues: false,
-            numbers_drifted: false,
             succession: state.succession,
-            marked: None,
+            marked: state.marked,
             last_order: state.last_order,
             cursor: state.cursor,
             host_orders: state.host_orders,
@@ -424,6 +427,7 @@ impl Core {
             terms: Some(self.config.terms()),
             settings: Some(self.config.settings.clone()),
             configured: self.config.configured,
+            next_order: self.next_order(),
         };
         self.started = now.mono;
         self.succession.take(&record);
@@ -432,6 +436,11 @@ impl Core {
         let wall = if self.number == 0 { self.began } else { now.wall };
         self.journal(Now { wall, ..now }, record, out);
         self.begin_reconciliation(now);
+        if let Some(peak) = self.modes.peak() {
+            // What was folded may be worth more than at any call that the journal knows.
+            self.modes.observe(self.equity());
+            self.peak_unjournaled |= self.modes.peak() != Some(peak);
+        }
         // The books follow it at once: there is nothing in it that they wait for.
         self.seen = Seen { record: self.number, changes: 0 };
         for alert in std::mem::take(&mut self.findings) {
@@ -501,7 +510,8 @@ impl Core {
     pub(super) fn fold_rest(&mut self, entry: &Entry) -> Result<(), RecoverError> {
         self.succession.take(&entry.record);
         match &entry.record {
-            Record::Started { incarnation, symbols, cash, since, .. } => {
+            Record::Started { incarnation, symbols, cash, since, next_order, .. } => {
+                self.count_orders(*next_order);
                 self.untold.settle(*since);
                 check_belongs(&self.config, *incarnation, symbols)?;
                 if self.config.live {
@@ -523,8 +533,15 @@ impl Core {
                     self.faults_in_a_row = 0;
                 }
             }
-            Record::Restarted { .. } => self.faults_in_a_row = 0,
-            Record::Valued { peak } => self.modes.set_peak(*peak),
+            Record::Restarted { next_order, .. } => {
+                self.count_orders(*next_order);
+                self.faults_in_a_row = 0;
+            }
+            Record::Valued { peak } => {
+                // A call that did not wait for the record may have raised it further.
+                let known = self.modes.peak();
+                self.modes.set_peak(known.max(*peak));
+            }
             Record::Quarantined { memory, .. } => {
                 self.services.adopt(memory);
             }
@@ -567,6 +584,11 @@ impl Core {
             | Record::Fed { .. } => {}
         }
         Ok(())
+    }
+
+    /// A strategy has used the order numbers before this one.
+    fn count_orders(&mut self, next_order: u64) {
+        self.last_order = self.last_order.max(next_order.saturating_sub(1));
     }
 
     /// Initialises the strategy and gives it its saved state.
@@ -628,6 +650,7 @@ impl Core {
             now: self.told,
             unjournaled: self.unjournaled_calls(),
             untold: self.untold.left(),
+            marked: self.marked.clone(),
             terms: Some(self.config.terms()),
             bars: self.bars.kept().to_vec(),
             settings: Some(self.config.settings.clone()),

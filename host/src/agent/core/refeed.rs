@@ -5,7 +5,7 @@
 //! wants is not acted on, because the journal holds what was decided; it is compared with what was wanted
 //! then. A strategy that wants something else is not in the state in which it decided, and is quarantined.
 
-use super::calls::{answer_of, last_order_of};
+use super::calls::{answer_of, last_order_of, last_wanted};
 use super::lifecycle::Lifecycle;
 use super::news::Untold;
 use super::{Alert, Core, Effect, RecoverError};
@@ -110,7 +110,7 @@ impl<'a> Story<'a> {
                 Record::Decided(decision) if decision.origin != Origin::Host => {
                     decided.insert(decision.call);
                 }
-                Record::Restarted { forgot } => story.exact &= *forgot == 0,
+                Record::Restarted { forgot, .. } => story.exact &= *forgot == 0,
                 Record::Quarantined { failure, .. } => story.quarantine = Some(failure.clone()),
                 Record::Released { .. } => story.quarantine = None,
                 Record::Swapped(swap) => {
@@ -157,13 +157,19 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The call that a record belongs to when it takes effect at once, and not when it is durable.
+/// The call that a record comes of.
 const fn made_by(record: &Record) -> Option<u64> {
     match record {
         Record::Decided(decision) => Some(decision.call),
         Record::Reissued(reissue) => Some(reissue.call),
+        Record::CallFailed { call, .. } => Some(*call),
         _ => None,
     }
+}
+
+/// Whether a record takes effect at once, and not when it is durable.
+const fn follows_at_once(record: &Record) -> bool {
+    matches!(record, Record::Decided(_) | Record::Reissued(_) | Record::Quarantined { .. })
 }
 
 impl Core {
@@ -182,7 +188,6 @@ impl Core {
             self.services.commit_pending(effects);
         }
         if !story.exact {
-            self.numbers_drifted = true;
             self.kept.of_others();
         }
         if let Some(call) = story.memory_differs {
@@ -217,7 +222,7 @@ impl Core {
                 return Ok(());
             };
             story.next += 1;
-            if position < story.decided && made_by(&entry.record).is_some() {
+            if position < story.decided && follows_at_once(&entry.record) {
                 continue;
             }
             let changes = self.fold_ledger(entry)?.into();
@@ -228,10 +233,10 @@ impl Core {
     /// Folds the decisions of the calls before a call.
     fn fold_decisions(&mut self, story: &mut Story<'_>, call: u64) -> Result<(), RecoverError> {
         while let Some(entry) = story.entries.get(story.decided) {
-            if let Some(made_by) = made_by(&entry.record) {
-                if made_by >= call {
-                    return Ok(());
-                }
+            if made_by(&entry.record).is_some_and(|made_by| made_by >= call) {
+                return Ok(());
+            }
+            if follows_at_once(&entry.record) {
                 if matches!(entry.record, Record::Reissued(_)) {
                     // It is made when nothing else waits for the disk.
                     let before = entry.number.saturating_sub(1);
@@ -287,9 +292,10 @@ impl Core {
         story.last_fed = fed.call;
         self.call = self.call.max(fed.call);
         (self.market_now, self.told) = (fed.context.now, fed.context.now);
-        if let Some((instrument, price)) = fed.marked {
+        for (instrument, price) in fed.marked.iter().copied() {
             self.services.books.mark_at(instrument, price);
         }
+        self.marked.clear();
         match &fed.input {
             FedInput::Tick(tick) => {
                 self.services.books.mark(tick);
@@ -335,6 +341,8 @@ impl Core {
             Ok(()) => Ok(Answer::Wanted(intents_digest(&intents))),
             Err(error) => Err(error),
         };
+        // It counts on from here, whatever becomes of what it wants.
+        self.last_order = self.last_order.max(last_wanted(&intents));
         self.buffer = intents;
         match &found {
             Ok(_) => self.accept_call(),

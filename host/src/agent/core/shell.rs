@@ -87,7 +87,7 @@ impl Core {
         (0..count.min(u64::from(u64::BITS))).for_each(|_| self.modes.called(false));
         self.prices.take((now.mono, self.market_now), &last);
         self.value(last.instrument, ticks.filter_map(|tick| tick.mark_price()));
-        self.marked = last.mark_price().map(|price| (last.instrument, price));
+        self.note_marked(&last);
     }
 
     /// Follows equity over the prices of one instrument, as if it was looked at after each of them.

@@ -88,6 +88,7 @@ mod tests {
             terms: None,
             settings: Some(runs.settings.clone()),
             configured: None,
+            next_order: 0,
         }
     }
 

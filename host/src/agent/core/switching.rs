@@ -386,7 +386,6 @@ impl Core {
         // What was called until now was called on the component before.
         self.end_stretch();
         self.continues = false;
-        self.numbers_drifted = false;
         self.config.plugin = swap.to;
         self.config.settings.clone_from(&swap.settings);
         self.succession.take_swap(swap);

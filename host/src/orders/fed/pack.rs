@@ -3,15 +3,16 @@
 //! ```text
 //!   version u8, then per call:
 //!   flags u8   bit 0 no tick, 1 number is the last plus one, 2 same `seen` as before, 3 same position, open
-//!              orders, room and mode as before, 4 a price was marked; bits 5 to 7 the answer
-//!   [number]  [seen: record, changes]  now  [position, open orders, room, mode]  [marked]
+//!              orders, room and mode as before, 4 prices were marked; bits 5 to 7 the answer
+//!   [number]  [seen: record, changes]  now  [position, open orders, room, mode]  [marked: count, instrument and
+//!              price of each]
 //!   tick: a mask of the fields that differ from the instrument's last tick, and their differences
 //!   event: length and CBOR; a bar: zero, which is no length of an event, and its fields
 //!   [digest: 32 bytes]
 //!   fuel, the difference to the call before it; zero where it is not metered
 //! ```
 //!
-//! Layout 1 has no fuel and no bars; it is read for ever.
+//! Layout 1 has no fuel and no bars, layouts 1 and 2 have one marked price and no count; they are read for ever.
 //!
 //! Numbers are LEB128, differences zigzag: wrapping, so that every value can be written and read back.
 
@@ -23,7 +24,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use thiserror::Error;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The layout before more than one price could be marked.
+const ONE_MARKED: u8 = 2;
 /// The layout before the fuel of each call was written.
 const WITHOUT_FUEL: u8 = 1;
 
@@ -102,10 +105,9 @@ pub(super) fn pack(calls: &[Fed]) -> Vec<u8> {
 }
 
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Fed>, PackError> {
-    let mut from = Reader { bytes, at: 0, has_fuel: true };
+    let mut from = Reader { bytes, at: 0, layout: VERSION };
     match from.byte()? {
-        VERSION => {}
-        WITHOUT_FUEL => from.has_fuel = false,
+        layout @ WITHOUT_FUEL..=VERSION => from.layout = layout,
         other => return Err(PackError::Version(other)),
     }
     let (mut calls, mut before) = (Vec::new(), Before::default());
@@ -162,7 +164,7 @@ impl Writer {
                 | flag(next, NEXT)
                 | flag(same_seen, SAME_SEEN)
                 | flag(same_context, SAME_CONTEXT)
-                | flag(call.marked.is_some(), MARKED)
+                | flag(!call.marked.is_empty(), MARKED)
                 | answer << ANSWER_SHIFT,
         );
         if !next {
@@ -187,7 +189,10 @@ impl Writer {
             self.number(u64::from(call.context.intents_left));
             self.0.push(mode_number(call.context.mode));
         }
-        if let Some((instrument, price)) = call.marked {
+        if !call.marked.is_empty() {
+            self.number(call.marked.len() as u64);
+        }
+        for (instrument, price) in &call.marked {
             self.number(u64::from(instrument.0));
             self.difference(price.0.cast_unsigned(), 0);
         }
@@ -251,7 +256,7 @@ impl Writer {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    has_fuel: bool,
+    layout: u8,
 }
 
 impl Reader<'_> {
@@ -278,12 +283,16 @@ impl Reader<'_> {
                 mode: self.mode()?,
             }
         };
-        let marked = if has(MARKED) {
-            let instrument = InstrumentId(self.narrow("an instrument")?);
-            Some((instrument, PriceTicks(self.sum(0)?.cast_signed())))
-        } else {
-            None
+        let marked = match (has(MARKED), self.layout) {
+            (false, _) => 0,
+            (true, WITHOUT_FUEL | ONE_MARKED) => 1,
+            (true, _) => self.number()?,
         };
+        let marked = (0..marked).map(|_| {
+            let instrument = InstrumentId(self.narrow("an instrument")?);
+            Ok((instrument, PriceTicks(self.sum(0)?.cast_signed())))
+        });
+        let marked = marked.collect::<Result<Vec<_>, PackError>>()?;
         let input = match tick {
             Some(tick) => FedInput::Tick(tick),
             None => self.bar_or_event(now)?,
@@ -296,7 +305,7 @@ impl Reader<'_> {
             4 => Answer::Failed,
             _ => return Err(self.wrong("an answer")),
         };
-        let fuel = if self.has_fuel { NonZeroU64::new(self.sum(before.fuel)?) } else { None };
+        let fuel = if self.layout > WITHOUT_FUEL { NonZeroU64::new(self.sum(before.fuel)?) } else { None };
         Ok(Fed { call, seen, marked, context, input, answer, fuel })
     }
 

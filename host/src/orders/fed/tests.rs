@@ -71,13 +71,13 @@ fn call() -> impl Strategy<Value = Fed> {
         Just(Answer::Refused),
         Just(Answer::Failed),
     ];
-    let marked = prop::option::of((any::<u32>(), any::<i64>()));
+    let marked = prop::collection::vec((any::<u32>(), any::<i64>()), 0..4);
     let fuel = any::<u64>().prop_map(NonZeroU64::new);
     (any::<u64>(), any::<(u64, u32)>(), marked, context(), input(), answer, fuel).prop_map(
         |(call, (record, changes), marked, context, input, answer, fuel)| Fed {
             call,
             seen: Seen { record, changes },
-            marked: marked.map(|(id, price)| (InstrumentId(id), PriceTicks(price))),
+            marked: marked.into_iter().map(|(id, price)| (InstrumentId(id), PriceTicks(price))).collect(),
             context,
             input,
             answer,
@@ -95,7 +95,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused_without_a_panic(mut bytes: Vec<u8>) {
         let _ = unpack(&bytes);
-        for layout in [1, 2] {
+        for layout in [1, 2, 3] {
             bytes.insert(0, layout);
             let _ = unpack(&bytes);
         }
@@ -145,7 +145,7 @@ fn market(ticks: u64) -> Vec<Fed> {
         };
         let (seen, input) = (Seen { record: 4, changes: 1 }, FedInput::Tick(tick));
         let fuel = NonZeroU64::new((260 + small(2) * 9).cast_unsigned());
-        Fed { call: number, seen, marked: None, context, input, answer: Answer::Quiet, fuel }
+        Fed { call: number, seen, marked: Vec::new(), context, input, answer: Answer::Quiet, fuel }
     };
     (1..=ticks).map(call).collect()
 }
@@ -161,7 +161,7 @@ fn a_tick_takes_a_few_bytes() {
 fn another_layout_is_named() {
     assert_eq!(
         unpack(&[9]).unwrap_err().to_string(),
-        "expected calls packed in layout 1 to 2, found layout 9"
+        "expected calls packed in layout 1 to 3, found layout 9"
     );
     assert_eq!(unpack(&[]).unwrap_err().to_string(), "expected more bytes after byte 0 of the packed calls");
 }
@@ -196,7 +196,7 @@ fn calls_of_the_first_layout_are_read() {
     let first = Fed {
         call: 1,
         seen: Seen { record: 4, changes: 1 },
-        marked: None,
+        marked: Vec::new(),
         context,
         input: FedInput::Tick(tick),
         answer: Answer::Quiet,
@@ -204,7 +204,7 @@ fn calls_of_the_first_layout_are_read() {
     };
     let second = Fed {
         call: 2,
-        marked: Some((InstrumentId(0), PriceTicks(51))),
+        marked: vec![(InstrumentId(0), PriceTicks(51))],
         context: TickContext { now: UnixNanos(1_006), ..context },
         input: FedInput::Event(StrategyEvent::Timer(3)),
         answer: Answer::Wanted(Digest::from_bytes([7; 32])),

@@ -334,6 +334,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             terms: None,
             settings: None,
             configured: None,
+            next_order: 0,
         }),
     ]
 }

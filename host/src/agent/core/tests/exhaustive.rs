@@ -1,4 +1,4 @@
-//! Three ticks of two intents each, and a death before every single effect.
+//! Three ticks of two intents each, and a death before every single effect, and before every pair of effects.
 
 use super::keeper::Keeper;
 use super::venue::Kind;
@@ -13,44 +13,89 @@ fn intents(tick: u64) -> Vec<OrderIntent> {
     }
 }
 
-/// Runs the script, dying before effect number `kill_at`. Returns whether there was such an effect.
-fn run(kind: Kind, kill_at: u64, fault: &Fault, kept: usize, checkpoint_lost: bool) -> bool {
+/// What becomes of a run besides its deaths.
+#[derive(Clone)]
+struct Case {
+    kind: Kind,
+    /// What becomes of the attempts of the first life.
+    fault: Fault,
+    /// How many of the unsynced records are on the disk after a death.
+    kept: usize,
+    checkpoint_lost: bool,
+}
+
+/// Runs the script, dying before effect number `kill_at`, and before effect number `again` of the life after that.
+/// Returns how often it died.
+fn run(case: &Case, kill_at: u64, again: Option<u64>) -> u32 {
+    let Case { kind, ref fault, kept, checkpoint_lost } = *case;
+    // Where the venue has to be asked, until it was asked often enough.
+    let life_ms = if kind == Kind::Keys { 2_000 } else { 100_000 };
     let mut rig = Rig::at(kind, |_, _| {});
     rig.kill_at = Some(rig.effects + kill_at);
     rig.faults = std::iter::repeat_n(fault.clone(), 40).collect();
     for tick in 0..3 {
         rig.want(intents(tick));
     }
-    // Where the venue has to be asked, until it was asked often enough.
-    rig.advance(if kind == Kind::Keys { 2_000 } else { 100_000 });
-    let died = rig.core.is_none();
-    if died {
+    rig.advance(life_ms);
+    let mut deaths = 0;
+    while rig.core.is_none() {
+        deaths += 1;
         rig.kill(kept);
         rig.faults.clear();
         if checkpoint_lost {
             rig.checkpoints.clear();
         }
+        rig.kill_at = again.filter(|_| deaths == 1).map(|again| rig.effects + again);
         rig.start();
         rig.run();
         rig.tick();
+        if rig.kill_at.is_some() {
+            rig.advance(life_ms);
+        }
     }
     rig.heal();
     rig.check_intents();
     rig.check_books();
     rig.check_folds();
     assert!(!rig.core().has_open_intents(), "intents are still open");
-    died
+    deaths
 }
 
+const OUTCOMES: [Fault; 4] = [Fault::Dropped, Fault::ReplyLost, Fault::Delivered, Fault::Refused];
+
 fn dies_anywhere(kind: Kind) {
-    for fault in [Fault::Dropped, Fault::ReplyLost, Fault::Delivered, Fault::Refused] {
+    for fault in OUTCOMES {
         for (kept, checkpoint_lost) in [(0, false), (1, false), (usize::MAX, true)] {
+            let case = Case { kind, fault: fault.clone(), kept, checkpoint_lost };
             let mut kill_at = 1;
-            while run(kind, kill_at, &fault, kept, checkpoint_lost) {
+            while run(&case, kill_at, None) == 1 {
                 kill_at += 1;
             }
             assert!(kill_at > 20, "only {kill_at} effects with {fault:?}");
         }
+    }
+}
+
+/// Two deaths, before every pair of effects.
+fn dies_anywhere_twice(kind: Kind) {
+    for fault in OUTCOMES {
+        let case = Case { kind, fault: fault.clone(), kept: 1, checkpoint_lost: false };
+        let (mut kill_at, mut pairs) = (1, 0);
+        loop {
+            let mut again = 1;
+            let deaths = loop {
+                let deaths = run(&case, kill_at, Some(again));
+                if deaths < 2 {
+                    break deaths;
+                }
+                (again, pairs) = (again + 1, pairs + 1);
+            };
+            if deaths == 0 {
+                break;
+            }
+            kill_at += 1;
+        }
+        assert!(pairs > 200, "only {pairs} pairs of effects with {fault:?}");
     }
 }
 
@@ -68,6 +113,22 @@ fn nor_at_a_venue_that_can_only_be_asked_by_id() {
 #[test]
 fn nor_at_a_venue_that_knows_no_ids_at_all() {
     dies_anywhere(Kind::NoIds);
+}
+
+#[test]
+fn nor_when_it_dies_twice_at_any_two_moments() {
+    dies_anywhere_twice(Kind::Keys);
+}
+
+#[test]
+fn nor_twice_at_a_venue_that_can_only_be_asked_by_id() {
+    dies_anywhere_twice(Kind::ClientIds);
+    dies_anywhere_twice(Kind::OpenIds);
+}
+
+#[test]
+fn nor_twice_at_a_venue_that_knows_no_ids_at_all() {
+    dies_anywhere_twice(Kind::NoIds);
 }
 
 /// The same deaths under a strategy that keeps state, and once more while it starts again.

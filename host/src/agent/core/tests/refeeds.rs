@@ -17,6 +17,8 @@ fn essence(core: &mut Core) -> Vec<(&'static str, Vec<u8>)> {
     }
     let Core { strategy, services, .. } = core;
     let saved = strategy.running().map(|strategy| strategy.save(services).unwrap());
+    // One that was given what others have answered counts from where that took it.
+    let last_order = core.kept.is_exact().then_some(core.last_order);
     let state = core.state();
     vec![
         ("strategy", bytes(&saved)),
@@ -25,14 +27,19 @@ fn essence(core: &mut Core) -> Vec<(&'static str, Vec<u8>)> {
         ("ledger", bytes(&state.ledger)),
         ("peak", bytes(&core.modes.peak())),
         ("mode", bytes(&core.mode())),
-        ("numbers", bytes(&(state.number, state.call, state.host_orders, state.last_order))),
+        ("numbers", bytes(&(state.number, state.call, state.host_orders))),
+        ("last order", bytes(&last_order)),
         ("now", bytes(&state.now)),
         ("bars", bytes(&state.bars)),
     ]
 }
 
 fn differing(a: &[(&'static str, Vec<u8>)], b: &[(&'static str, Vec<u8>)]) -> Vec<&'static str> {
-    a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect()
+    let unknown = |part: &Vec<u8>| part[..] == [0xF6];
+    let differ = |(a, b): &(&(&str, Vec<u8>), &(&str, Vec<u8>))| {
+        a.1 != b.1 && !(a.0 == "last order" && (unknown(&a.1) || unknown(&b.1)))
+    };
+    a.iter().zip(b).filter(differ).map(|(a, _)| a.0).collect()
 }
 
 impl Rig {
@@ -62,6 +69,10 @@ impl Rig {
         self.ack();
         self.run();
         for _ in 0..1_000 {
+            if !self.core().marked.is_empty() && !self.core().is_halted() {
+                // Prices that the journal has not heard of come with the next call.
+                self.tick();
+            }
             if self.core().unjournaled_calls().is_empty() && self.unsynced.is_empty() {
                 return;
             }
@@ -142,7 +153,7 @@ fn a_strategy_goes_on_after_a_death_as_if_there_had_been_none() {
     };
     let found = differing(&run(true), &run(false));
     // The start is a record, and decides how far the numbers have got.
-    assert!(found.iter().all(|part| ["numbers", "ledger"].contains(part)), "{found:?}");
+    assert!(found.iter().all(|part| ["numbers", "ledger", "last order"].contains(part)), "{found:?}");
 }
 
 #[test]
@@ -220,7 +231,7 @@ fn a_strategy_that_does_not_do_again_what_it_did_is_quarantined_and_nothing_is_s
     assert!(rig.core().is_halted(), "{:?}", rig.alerts);
     rig.operator(crate::agent::core::Operator::ReleaseStrategy { note: "a limit was changed".into() });
     assert!(!rig.core().is_halted(), "{:?}", rig.alerts);
-    assert!(rig.records().any(|record| matches!(record, Record::Restarted { forgot } if *forgot > 0)));
+    assert!(rig.records().any(|record| matches!(record, Record::Restarted { forgot, .. } if *forgot > 0)));
     for _ in 0..20 {
         rig.tick();
     }
@@ -283,7 +294,7 @@ fn timers_see_the_price_of_the_tick_that_fires_them_again() {
         rig.tick();
     }
     let marked = rig.records().any(|record| match record {
-        Record::Fed { calls } => calls.iter().any(|fed| fed.marked.is_some()),
+        Record::Fed { calls } => calls.iter().any(|fed| !fed.marked.is_empty()),
         _ => false,
     });
     assert!(marked, "no timer was fired by a tick");

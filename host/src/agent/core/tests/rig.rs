@@ -92,6 +92,8 @@ pub(super) struct Rig {
     seq: u64,
     /// The mode as it was before the step whose effects are performed.
     mode: Mode,
+    /// Whether every event and every effect is printed, as `RINGFENCE_TRACE` in the environment asks for.
+    traces: bool,
 }
 
 /// What becomes of one question on its way.
@@ -108,6 +110,12 @@ pub(super) enum QueryFault {
 enum Later {
     Tell(Event),
     Arrive(Request),
+}
+
+/// One line: when, whether it is an event, an effect, or one before which the core died, and the beginning of it.
+fn print_traced(at: MonoNanos, which: char, what: &impl std::fmt::Debug) {
+    let line: String = format!("{what:?}").chars().take(400).collect();
+    println!("{:>12.6} {which} {line}", Duration::from_nanos(at.0).as_secs_f64());
 }
 
 pub(super) fn instruments() -> Instruments {
@@ -217,6 +225,7 @@ impl Rig {
             kill_at: None,
             seq: 0,
             mode: Mode::Full,
+            traces: std::env::var_os("RINGFENCE_TRACE").is_some(),
         }
     }
 
@@ -320,6 +329,11 @@ impl Rig {
     pub(super) fn start_from(&mut self, checkpoint: Option<&Snapshot>) {
         assert!(self.core.is_none(), "the core still runs");
         self.gate = SharedGate::new(Gate::new(self.gate_config, 1));
+        if self.traces {
+            let from = checkpoint.map_or(0, |checkpoint| checkpoint.number);
+            let records = self.journal.len();
+            println!("{:>12} - starts from record {from} of {records}", "");
+        }
         let mut core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
         self.stopped = false;
         let mut out = Vec::new();
@@ -341,7 +355,11 @@ impl Rig {
     }
 
     pub(super) fn step(&mut self, event: Event) {
+        let traces = self.traces;
         let Some(core) = self.core.as_mut() else { return };
+        if traces {
+            print_traced(self.now.mono, '<', &event);
+        }
         let mut out = Vec::new();
         self.mode = core.mode();
         core.step(self.now, event, &mut out);
@@ -382,7 +400,13 @@ impl Rig {
             self.effects += u64::from(!matches!(effect, Effect::Recorded(_)));
             if self.kill_at == Some(self.effects) {
                 self.core = None;
+                if self.traces {
+                    print_traced(self.now.mono, '!', &effect);
+                }
                 return;
+            }
+            if self.traces {
+                print_traced(self.now.mono, '>', &effect);
             }
             self.perform_one(effect);
         }

@@ -235,7 +235,7 @@ fn the_number_of_calls_that_are_kept_is_bounded_and_what_is_left_is_given() {
     assert!(!rig.core().is_halted());
     let again = rig.strategy.script().ticks_seen - seen;
     assert!((5..=10).contains(&again), "{again} calls were made again");
-    assert!(rig.records().any(|record| matches!(record, Record::Restarted { forgot } if *forgot > 0)));
+    assert!(rig.records().any(|record| matches!(record, Record::Restarted { forgot, .. } if *forgot > 0)));
 }
 
 #[test]

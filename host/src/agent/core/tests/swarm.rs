@@ -351,6 +351,7 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
     rig.operator(Operator::Floor(Mode::Full));
     rig.heal();
     rig.check_intents();
+    rig.check_books();
     let diverged = |code: &String| code.starts_with("replay_");
     assert!(!rig.alerts.iter().any(diverged), "{:?}", rig.alerts);
     // A new instance is on its way when it failed just now.
@@ -359,7 +360,6 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
         rig.check_refeeds();
     }
     rig.check_folds();
-    rig.check_books();
     rig.journal
 }
 
@@ -425,6 +425,8 @@ fn run_keeping(cut: &Cut) -> Vec<Entry> {
     rig.operator(Operator::Floor(Mode::Full));
     rig.heal();
     rig.check_intents();
+    // Before the strategy wants more of a venue that tells only later what became of it.
+    rig.check_books();
     let diverged = |code: &String| code.starts_with("replay_");
     assert!(!rig.alerts.iter().any(diverged), "{:?}", rig.alerts);
     rig.check_refeeds();
@@ -432,7 +434,6 @@ fn run_keeping(cut: &Cut) -> Vec<Entry> {
         check_bars(&rig, &[1, 3]);
     }
     rig.check_folds();
-    rig.check_books();
     rig.journal
 }
 
