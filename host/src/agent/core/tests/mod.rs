@@ -35,6 +35,7 @@ mod supervision;
 mod swaps;
 mod swarm;
 mod venue;
+mod weather;
 
 use crate::market::{InstrumentId, Lots, PriceTicks};
 use crate::orders::{NewOrder, OrderId, OrderIntent, OrderKind, OrderOptions, Side, TimeInForce};

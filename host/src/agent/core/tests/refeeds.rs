@@ -34,11 +34,12 @@ fn essence(core: &mut Core) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn differing(a: &[(&'static str, Vec<u8>)], b: &[(&'static str, Vec<u8>)]) -> Vec<&'static str> {
+type Part = (&'static str, Vec<u8>);
+
+fn differing(a: &[Part], b: &[Part]) -> Vec<&'static str> {
     let unknown = |part: &Vec<u8>| part[..] == [0xF6];
-    let differ = |(a, b): &(&(&str, Vec<u8>), &(&str, Vec<u8>))| {
-        a.1 != b.1 && !(a.0 == "last order" && (unknown(&a.1) || unknown(&b.1)))
-    };
+    let differ =
+        |(a, b): &(&Part, &Part)| a.1 != b.1 && !(a.0 == "last order" && (unknown(&a.1) || unknown(&b.1)));
     a.iter().zip(b).filter(differ).map(|(a, _)| a.0).collect()
 }
 
@@ -258,6 +259,54 @@ fn another_component_is_fed_what_there_was_and_not_held_to_it() {
     rig.start();
     rig.run();
     assert!(!rig.core().is_halted() && rig.core().stats().refed > 40, "{:?}", rig.alerts);
+    // It counts its orders from where that has taken it, and the next start knows.
+    let (next_order, decided) = (rig.core().next_order(), rig.core().ledger().last_strategy_order());
+    let started = rig.records().rev().find_map(|record| match record {
+        Record::Started { next_order, .. } => Some(*next_order),
+        _ => None,
+    });
+    assert!(started == Some(next_order) && decided.is_some_and(|id| id.0 + 1 < next_order), "{started:?}");
+    rig.heal();
+    for _ in 0..20 {
+        rig.tick();
+        rig.settle();
+        rig.kill(usize::MAX);
+        rig.start();
+        rig.run();
+        assert!(!rig.core().is_halted(), "{:?}", rig.alerts);
+    }
+}
+
+#[test]
+fn prices_that_came_while_nothing_was_called_are_told_to_the_journal_by_the_next_call() {
+    let mut rig = Rig::unstarted(Kind::Keys, |config, _| {
+        config.record_inputs = true;
+        config.supervision.strikes_max = 9.try_into().unwrap();
+        config.supervision.backoff_ms = 2_000;
+    });
+    rig.make = Some(|| Keeper::brittle(5));
+    rig.start();
+    rig.run();
+    for _ in 0..5 {
+        rig.tick();
+    }
+    assert!(rig.core().is_halted(), "{:?}", rig.alerts);
+    rig.venue.trade_at(104);
+    rig.tick();
+    while rig.core().is_halted() {
+        rig.advance(1);
+    }
+    // What it was told at its new start is not durable; the price is in a checkpoint.
+    rig.kill(0);
+    rig.start();
+    rig.run();
+    rig.settle();
+    let told = rig.records().any(|record| match record {
+        Record::Fed { calls } => calls.iter().any(|fed| fed.marked == [(X, PriceTicks(104))]),
+        _ => false,
+    });
+    assert!(told, "no call brings the price");
+    rig.check_refeeds();
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub(super) struct Rig {
     /// Requests as they left, with their attempt.
     pub(super) sent: Vec<(Request, u32, MonoNanos)>,
     pub(super) letters: Vec<Letter>,
+    /// When each intent became a letter.
+    lettered_at: BTreeMap<IntentKey, MonoNanos>,
     /// Calls that were handed over for a recording.
     pub(super) recorded: Vec<Stretch>,
     pub(super) alerts: Vec<String>,
@@ -86,6 +88,8 @@ pub(super) struct Rig {
     /// New instances that were asked for.
     pub(super) instances: Vec<(u64, Digest)>,
     pub(super) stopped: bool,
+    /// How far the host's clock is ahead of the venue's.
+    ahead_ns: i64,
     pub(super) effects: u64,
     /// The effect before which the core dies.
     pub(super) kill_at: Option<u64>,
@@ -113,6 +117,7 @@ enum Later {
 }
 
 /// One line: when, whether it is an event, an effect, or one before which the core died, and the beginning of it.
+#[expect(clippy::print_stdout, reason = "somebody asked to see the run")]
 fn print_traced(at: MonoNanos, which: char, what: &impl std::fmt::Debug) {
     let line: String = format!("{what:?}").chars().take(400).collect();
     println!("{:>12.6} {which} {line}", Duration::from_nanos(at.0).as_secs_f64());
@@ -213,6 +218,7 @@ impl Rig {
             queries: Vec::new(),
             sent: Vec::new(),
             letters: Vec::new(),
+            lettered_at: BTreeMap::new(),
             recorded: Vec::new(),
             alerts: Vec::new(),
             swaps: Vec::new(),
@@ -221,6 +227,7 @@ impl Rig {
             hold_instances: false,
             instances: Vec::new(),
             stopped: false,
+            ahead_ns: 0,
             effects: 0,
             kill_at: None,
             seq: 0,
@@ -331,8 +338,7 @@ impl Rig {
         self.gate = SharedGate::new(Gate::new(self.gate_config, 1));
         if self.traces {
             let from = checkpoint.map_or(0, |checkpoint| checkpoint.number);
-            let records = self.journal.len();
-            println!("{:>12} - starts from record {from} of {records}", "");
+            print_traced(self.now.mono, '-', &("starts from record", from, self.journal.len()));
         }
         let mut core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
         self.stopped = false;
@@ -457,7 +463,12 @@ impl Rig {
                 };
                 self.events.push_back(Event::Checkpointed(outcome));
             }
-            Effect::Letter(letter) => self.letters.push(letter),
+            Effect::Letter(letter) => {
+                if let Letter::Intent { key, .. } = &letter {
+                    self.lettered_at.entry(*key).or_insert(self.now.mono);
+                }
+                self.letters.push(letter);
+            }
             Effect::Recorded(stretch) => self.recorded.push(*stretch),
             Effect::Alert(alert) => self.alerts.push(alert.code),
             Effect::Unclaimed { sequence, .. } => self.alerts.push(format!("unclaimed {sequence}")),
@@ -572,7 +583,8 @@ impl Rig {
     fn baseline(&mut self, request: &Request, number: u64) {
         let key = request.key;
         self.baselines.push((key, self.now.mono));
-        let look = |reads| self.venue.baseline(self.now.wall, reads);
+        let at = self.venue_time(self.now.mono);
+        let look = |reads| self.venue.baseline(at, reads);
         let lost = if self.baselines_lost { QueryFault::Lost } else { QueryFault::Answered };
         let (wait, result) = match self.baseline_faults.pop_front().unwrap_or(lost) {
             QueryFault::Answered => (Duration::ZERO, look(Reads::Good)),
@@ -683,12 +695,14 @@ impl Rig {
     }
 
     fn go_to(&mut self, mono: MonoNanos) {
-        self.venue.now = mono;
-        self.now = Now { mono, wall: UnixNanos(EPOCH + mono.0) };
+        let wall = UnixNanos(self.venue_time(mono).0.saturating_add_signed(self.ahead_ns));
+        self.now = Now { mono, wall };
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= mono);
         self.later = later;
-        let due: Vec<(MonoNanos, Later)> = due;
-        for (_, what) in due {
+        let mut due: Vec<(MonoNanos, Later)> = due;
+        due.sort_by_key(|(at, _)| *at);
+        for (at, what) in due {
+            self.venue.now = at;
             match what {
                 Later::Tell(event) => self.events.push_back(event),
                 Later::Arrive(request) => {
@@ -696,6 +710,22 @@ impl Rig {
                 }
             }
         }
+        self.venue.now = mono;
+    }
+
+    const fn venue_time(&self, mono: MonoNanos) -> UnixNanos {
+        UnixNanos(EPOCH + mono.0)
+    }
+
+    /// Whether an attempt is still on its way to the venue, which nobody on this side can know.
+    pub(super) fn is_on_its_way(&self, key: &IntentKey) -> bool {
+        self.later.iter().any(|(_, later)| matches!(later, Later::Arrive(request) if request.key == *key))
+    }
+
+    /// Somebody sets the host's clock this many seconds ahead of the venue's.
+    pub(super) fn set_clock(&mut self, ahead_s: i64) {
+        self.ahead_ns = ahead_s * 1_000_000_000;
+        self.go_to(self.now.mono);
     }
 
     /// Time passes and nobody notices.
@@ -710,7 +740,7 @@ impl Rig {
         let tick = Tick {
             instrument: super::X,
             seq: self.seq,
-            event_time: self.now.wall,
+            event_time: self.venue_time(self.now.mono),
             last_price: PriceTicks(self.venue.price),
             volume: Lots(1),
             marks: Marks::TRADE,
@@ -821,6 +851,8 @@ impl Rig {
         self.read_faults.clear();
         self.reads_lost = false;
         self.hold_acks = false;
+        self.checkpoint_fails = false;
+        self.set_clock(0);
         self.ack();
         self.run();
         let mut quiet = 0;
@@ -854,9 +886,13 @@ impl Rig {
     }
 
     /// An operator looks at the account. What it shows has been adopted by now, so nothing that is left was
-    /// executed.
+    /// executed; unless it became a letter just now and was not looked for since.
     fn decide_unresolved(&mut self) {
-        let unresolved: Vec<_> = self.core().ledger().unresolved().collect();
+        let looked_for = |key: &IntentKey| {
+            let since = self.lettered_at.get(key).map(|at| self.now.mono.since(*at));
+            since.is_none_or(|since| since > Duration::from_secs(90))
+        };
+        let unresolved: Vec<_> = self.core().ledger().unresolved().filter(looked_for).collect();
         for key in unresolved {
             let intent = self.core().ledger().intent(&key).unwrap();
             let replay = intent.replay + 1;

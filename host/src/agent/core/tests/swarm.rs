@@ -2,15 +2,14 @@
 //! with the venue's.
 
 use super::bars::check_bars;
-use super::delta::Reads;
 use super::keeper::Keeper;
-use super::rig::QueryFault;
-use super::shrink::{Cut, Quiet, Which};
+use super::shrink::{Cut, Which};
 use super::venue::Kind;
+use super::weather::{Stream, Weather};
 use super::*;
 use crate::agent::core::{Candidate, Event, FailAction, Operator, ReconcileStage};
-use crate::orders::{AmendOrder, Digest, Entry, IntentState, Record};
-use crate::random::SplitMix64;
+use crate::market::MonoNanos;
+use crate::orders::{Entry, IntentState, Record};
 use crate::resilience::Mode;
 use std::time::Duration;
 
@@ -33,8 +32,8 @@ fn survives(which: Which, test: &str) {
         let shrinks = std::env::var("RINGFENCE_SHRINK").is_ok_and(|word| word == "0");
         let cut = if shrinks { whole } else { whole.shrink(fails) };
         panic!(
-            "{} seeds failed: {failed:?}; to repeat one: RINGFENCE_SEEDS={first}..{} cargo test --release -p ringfence \
-             --lib -- agent::core::tests::swarm::{test}; the least of it that fails is in {}, which belongs into \
+            "{} seeds failed: {failed:?}; to see one again: RINGFENCE_TRACE=1 RINGFENCE_SEEDS={first}..{} cargo test --release -p ringfence \
+             --lib -- agent::core::tests::swarm::{test} --nocapture; the least of it that fails is in {}, which belongs into \
              tests/regressions: {cut:?}",
             failed.len(),
             first + 1,
@@ -63,122 +62,6 @@ fn whatever_failed_once_does_not_fail_again() {
     }
 }
 
-/// What one seed does, as rates in a hundred.
-struct Weather {
-    kind: Kind,
-    random: SplitMix64,
-    fault: u64,
-    /// Which of the faults occur at all.
-    faults: u64,
-    kill: u64,
-    hold: u64,
-    poll: u64,
-    /// How often the venue is lost and comes back.
-    reconnect: u64,
-    /// How often an operator lets the agent only observe, or ends that. Then it has to ask.
-    observe: u64,
-    observes: bool,
-    /// Components that take over from one another, now and then.
-    components: Vec<Digest>,
-    next_order: u64,
-}
-
-impl Weather {
-    fn new(cut: &Cut, kind: Kind) -> Self {
-        let seed = cut.seed;
-        let mut random = SplitMix64(seed);
-        let mut rate = |most: u64| random.below(most + 1);
-        let (fault, kill, hold, poll) = (rate(70), rate(12), rate(40), 10 + rate(80));
-        let faults = random.next_u64();
-        let observe = if seed % 3 == 1 { 25 } else { 0 };
-        let reconnect = if seed % 2 == 1 { 30 } else { 0 };
-        let unless = |quiet: Quiet, rate| if cut.quiet.contains(&quiet) { 0 } else { rate };
-        Self {
-            kind,
-            random,
-            fault,
-            faults: faults & !cut.without,
-            kill: unless(Quiet::Deaths, kill),
-            hold: unless(Quiet::HeldAcks, hold),
-            poll: unless(Quiet::Polls, poll),
-            reconnect: unless(Quiet::Reconnects, reconnect),
-            observe: unless(Quiet::Observing, observe),
-            observes: false,
-            components: Vec::new(),
-            next_order: 1,
-        }
-    }
-
-    fn happens(&mut self, percent: u64) -> bool {
-        self.random.below(100) < percent
-    }
-
-    fn fault(&mut self) -> Fault {
-        let mut delay = Duration::from_millis(1 + self.random.below(8_000));
-        if self.kind == Kind::NoIds && self.random.below(2) == 0 {
-            // Long after the client gave up.
-            delay = Duration::from_secs(1 + self.random.below(240));
-        }
-        let kinds = [
-            Fault::NotSent,
-            Fault::Dropped,
-            Fault::ReplyLost,
-            Fault::ExecutedLater(delay),
-            // That something in between delivers twice is beyond what can be asked of a host, where the venue
-            // executes the same request twice.
-            if self.kind == Kind::Keys { Fault::Duplicated } else { Fault::Delivered },
-            Fault::Refused,
-            Fault::Unauthorized,
-            Fault::TurnedAway,
-            Fault::Throttled(["0", "2", "70", "junk"][self.random.below(4) as usize]),
-            Fault::Slow(delay),
-            Fault::Busy(["0", "3", "90"][self.random.below(3) as usize]),
-        ];
-        let kind = self.random.below(kinds.len() as u64);
-        let occurs = self.faults >> kind & 1 == 1 && self.happens(self.fault);
-        if occurs { kinds[kind as usize].clone() } else { Fault::Delivered }
-    }
-
-    fn doubt(&mut self) -> Fault {
-        // Within the timeout of a request, often only just.
-        let early_ms = 2_000 << self.random.below(3);
-        let delay = Duration::from_millis(10_000 - self.random.below(early_ms));
-        match self.random.below(4) {
-            0 => Fault::Dropped,
-            1 => Fault::ReplyLost,
-            _ => Fault::ExecutedLater(delay),
-        }
-    }
-
-    fn query_fault(&mut self) -> QueryFault {
-        match self.happens(self.fault) {
-            false => QueryFault::Answered,
-            true if self.random.below(2) == 0 => QueryFault::Lost,
-            true if self.kind == Kind::NoIds && self.random.below(2) == 0 => {
-                QueryFault::Shown([Reads::Disagreeing, Reads::NoPositions][self.random.below(2) as usize])
-            }
-            true => QueryFault::Slow(Duration::from_millis(1 + self.random.below(5_000))),
-        }
-    }
-
-    fn intent(&mut self, price: i64) -> OrderIntent {
-        let (id, lots) = (self.next_order, 1 + self.random.below(9) as i64);
-        let earlier = OrderId(1 + self.random.below(id));
-        let limit = PriceTicks(price - 3 + self.random.below(7) as i64);
-        match self.random.below(12) {
-            0 | 1 => OrderIntent::Cancel(earlier),
-            2 => OrderIntent::Amend(AmendOrder { id: earlier, quantity: Lots(lots), limit: Some(limit) }),
-            3 => OrderIntent::CancelAll(X),
-            kind => {
-                self.next_order += 1;
-                let side = if self.random.below(2) == 0 { Side::Buy } else { Side::Sell };
-                let kind = if kind < 7 { OrderKind::Market } else { OrderKind::Limit(limit) };
-                OrderIntent::Submit(order(id, side, lots, kind))
-            }
-        }
-    }
-}
-
 fn dead_letters(rig: &Rig) -> Vec<crate::orders::IntentKey> {
     let intents = rig.core().ledger().intents().iter();
     intents
@@ -188,43 +71,51 @@ fn dead_letters(rig: &Rig) -> Vec<crate::orders::IntentKey> {
 }
 
 fn die_and_rise(rig: &mut Rig, weather: &mut Weather) {
-    let kept = weather.random.below(rig.unsynced.len() as u64 + 1) as usize;
+    let kept = weather.below(Stream::Deaths, rig.unsynced.len() as u64 + 1) as usize;
     rig.kill(kept);
     rig.check_intents();
     // Any of the newest checkpoints may be the one that verifies, or none.
-    let lost = weather.random.below(4) as usize;
+    let lost = weather.below(Stream::Disk, 4) as usize;
     let left = rig.checkpoints.len().saturating_sub(lost);
-    if weather.happens(10) {
+    if weather.happens(Stream::Disk, 10) {
         rig.checkpoints.clear();
     } else {
         rig.checkpoints.truncate(left);
     }
     rig.hold_acks = false;
-    if weather.happens(20) {
+    if weather.happens(Stream::Deaths, 20) {
         // It may die again while it starts.
-        rig.kill_at = Some(rig.effects + 1 + weather.random.below(8));
+        rig.kill_at = Some(rig.effects + 1 + weather.below(Stream::Deaths, 8));
     }
     rig.start();
     rig.run();
 }
 
-fn turn(rig: &mut Rig, weather: &mut Weather) {
+fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
+    weather.begin(number);
     rig.faults = (0..8).map(|_| weather.fault()).collect();
-    if weather.happens(weather.kill) {
+    if weather.happens(Stream::Deaths, weather.kill) {
         // Most deaths fall on the effects around a send.
-        rig.kill_at = Some(rig.effects + 1 + weather.random.below(14));
+        rig.kill_at = Some(rig.effects + 1 + weather.below(Stream::Deaths, 14));
     }
-    let turns = weather.happens(weather.observe);
+    let turns = weather.happens(Stream::People, weather.observe);
     if turns && !weather.observes {
         // Nobody knows what became of what is sent last.
         rig.faults = (0..8).map(|_| weather.doubt()).collect();
     }
     rig.query_faults = (0..8).map(|_| weather.query_fault()).collect();
     rig.baseline_faults = (0..8).map(|_| weather.query_fault()).collect();
-    rig.hold_acks = weather.happens(weather.hold);
-    let price = 90 + weather.random.below(21) as i64;
+    // Reads of the account fail, take their time, or come from a copy that is behind.
+    let read_faults = (0..6).map(|_| weather.query_fault()).collect();
+    rig.hold_acks = weather.happens(Stream::Disk, weather.hold);
+    rig.checkpoint_fails = weather.happens(Stream::Disk, weather.unsaved);
+    if weather.happens(Stream::Clock, weather.set_clock) {
+        // Within the hour after which a closed order may be forgotten.
+        rig.set_clock([0, 1_000, -1_000, 5, -5][weather.below(Stream::Clock, 5) as usize]);
+    }
+    let price = 90 + weather.below(Stream::Market, 21) as i64;
     rig.venue.trade_at(price.clamp(rig.venue.price - 5, rig.venue.price + 5));
-    let wanted = (0..weather.random.below(4)).map(|_| weather.intent(rig.venue.price)).collect();
+    let wanted = weather.intents(rig.venue.price);
     if rig.make.is_some() {
         rig.tick();
     } else {
@@ -235,40 +126,62 @@ fn turn(rig: &mut Rig, weather: &mut Weather) {
     }
     // Also after a start, which knows of no floor.
     rig.operator(Operator::Floor(if weather.observes { Mode::Observation } else { Mode::Full }));
-    if rig.core.is_some() && weather.happens(weather.reconnect) {
-        // Reads of the account fail, take their time, or come from a copy that is behind.
-        rig.read_faults = (0..6).map(|_| weather.query_fault()).collect();
-        if weather.happens(40) {
+    if rig.core.is_some() && weather.happens(Stream::Venue, weather.reconnect) {
+        rig.read_faults = read_faults;
+        if weather.happens(Stream::Venue, 40) {
             rig.step(Event::VenueLost);
             rig.run();
-            rig.advance(weather.random.below(8_000));
+            rig.advance(weather.below(Stream::Venue, 8_000));
         }
         if rig.core.is_some() {
             rig.reconnect();
         }
     }
-    let ms = if weather.happens(80) { weather.random.below(1_500) } else { weather.random.below(40_000) };
+    if weather.happens(Stream::Clock, weather.pause) {
+        // The process stands still, and finds everything due at once.
+        rig.jump(MonoNanos(rig.now.mono.0 + weather.below(Stream::Clock, 40_000) * 1_000_000));
+    }
+    let soon = weather.happens(Stream::Clock, 80);
+    let ms = weather.below(Stream::Clock, if soon { 1_500 } else { 40_000 });
     rig.advance(ms);
-    if rig.core.is_some() && weather.happens(weather.poll) {
+    if rig.core.is_some() && weather.happens(Stream::Venue, weather.poll) {
         // Sometimes the venue tells again what it has told before.
-        if weather.happens(20) {
+        if weather.happens(Stream::Venue, 20) {
             rig.poll_from(0)
         } else {
             rig.poll()
         }
         if rig.hold_acks {
-            rig.advance(weather.random.below(4_000));
+            rig.advance(weather.below(Stream::Venue, 4_000));
         }
     }
-    if rig.core.is_some() && weather.happens(5) {
-        let dead = dead_letters(rig);
+    operate(rig, weather);
+    if rig.core.is_some() && !weather.components.is_empty() {
+        exchange(rig, weather);
+    }
+    if rig.core.is_some() && rig.hold_acks && weather.happens(Stream::Disk, 70) {
+        rig.hold_acks = false;
+        rig.ack();
+        rig.run();
+    }
+    while rig.core.is_none() {
+        die_and_rise(rig, weather);
+    }
+}
+
+/// Dead letters are sent again, or issued anew, each order given twice. Where the venue remembers nothing, a letter
+/// is sent again at the operator's word that nothing will come of it any more.
+fn operate(rig: &mut Rig, weather: &mut Weather) {
+    if rig.core.is_some() && weather.happens(Stream::People, 5) {
+        let mut dead = dead_letters(rig);
+        dead.retain(|key| rig.venue.kind == Kind::Keys || !rig.is_on_its_way(key));
         if let Some(key) = dead.first().copied() {
             let replay = rig.core().ledger().intent(&key).map_or(0, |intent| intent.replay) + 1;
             rig.operator(Operator::Replay { key, replay });
             rig.operator(Operator::Replay { key, replay });
         }
     }
-    if rig.core.is_some() && weather.happens(8) {
+    if rig.core.is_some() && weather.happens(Stream::People, 8) {
         for key in dead_letters(rig) {
             let replay = rig.core().ledger().intent(&key).map_or(0, |intent| intent.replay) + 1;
             let again = Operator::Reissue { key, replay, note: "again".into(), not_executed: false };
@@ -279,39 +192,28 @@ fn turn(rig: &mut Rig, weather: &mut Weather) {
             rig.operator(again);
         }
     }
-    if rig.core.is_some() && !weather.components.is_empty() {
-        exchange(rig, weather);
-    }
-    if rig.core.is_some() && rig.hold_acks && weather.happens(70) {
-        rig.hold_acks = false;
-        rig.ack();
-        rig.run();
-    }
-    while rig.core.is_none() {
-        die_and_rise(rig, weather);
-    }
 }
 
 /// Another component takes over, or the one before comes back, or an operator lets a failed one run again.
 fn exchange(rig: &mut Rig, weather: &mut Weather) {
-    if weather.happens(25) {
-        let which = weather.random.below(weather.components.len() as u64) as usize;
+    if weather.happens(Stream::Components, 25) {
+        let which = weather.below(Stream::Components, weather.components.len() as u64) as usize;
         let plugin = weather.components[which];
-        let probation_ticks = weather.random.below(12);
-        let mut candidate = match weather.random.below(6) {
+        let probation_ticks = weather.below(Stream::Components, 12);
+        let mut candidate = match weather.below(Stream::Components, 6) {
             0 => rig.candidate(plugin, 0),
             ticks => rig.shadowed(plugin, ticks),
         };
-        if weather.happens(50) {
+        if weather.happens(Stream::Components, 50) {
             candidate.shadow = None;
         }
-        candidate.fresh = weather.happens(10);
+        candidate.fresh = weather.happens(Stream::Components, 10);
         rig.swap(Candidate { probation_ticks, ..candidate });
     }
-    if rig.core.is_some() && weather.happens(10) {
+    if rig.core.is_some() && weather.happens(Stream::Components, 10) {
         rig.operator(Operator::Rollback { number: 7, note: "drawn".into() });
     }
-    if rig.core.is_some() && weather.happens(10) {
+    if rig.core.is_some() && weather.happens(Stream::Components, 10) {
         rig.operator(Operator::ReleaseStrategy { note: "drawn".into() });
     }
 }
@@ -335,10 +237,10 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
     rig.make = Some(Keeper::fresh);
     rig.start();
     rig.run();
-    rig.venue.lag = Duration::from_millis(weather.random.below(rig.config.limits.settle_ms));
-    let turns = 8 + weather.random.below(30);
-    for _ in 0..turns.min(cut.turns_max) {
-        turn(&mut rig, &mut weather);
+    rig.venue.lag = Duration::from_millis(weather.below(Stream::Venue, rig.config.limits.settle_ms));
+    let turns = 8 + weather.below(Stream::Clock, 30);
+    for number in 1..=turns.min(cut.turns_max) {
+        turn(&mut rig, &mut weather, number);
         rig.check_intents();
         let swapped = rig.records().rev().find_map(|record| match record {
             Record::Swapped(swap) => Some(swap.to),
@@ -383,7 +285,7 @@ fn run(cut: &Cut, kind: Kind) -> Vec<Entry> {
     rig.venue.terse = seed.is_multiple_of(4) && kind != Kind::NoIds;
     // Behind, but never by as much as the host is told to expect.
     let settle_ms = rig.config.limits.settle_ms;
-    let mut lag = || Duration::from_millis(weather.random.below(settle_ms));
+    let mut lag = || Duration::from_millis(weather.below(Stream::Venue, settle_ms));
     let lags = [lag(), lag(), lag()];
     if kind != Kind::NoIds {
         rig.venue.lag = lags[0];
@@ -391,9 +293,9 @@ fn run(cut: &Cut, kind: Kind) -> Vec<Entry> {
             rig.venue.account_lag = (lags[1], lags[2]);
         }
     }
-    let turns = 5 + weather.random.below(30);
-    for _ in 0..turns.min(cut.turns_max) {
-        turn(&mut rig, &mut weather);
+    let turns = 5 + weather.below(Stream::Clock, 30);
+    for number in 1..=turns.min(cut.turns_max) {
+        turn(&mut rig, &mut weather, number);
         rig.check_intents();
     }
     rig.operator(Operator::Floor(Mode::Full));
@@ -416,10 +318,10 @@ fn run_keeping(cut: &Cut) -> Vec<Entry> {
     let has_bars = seed % 2 == 1;
     let mut rig = Rig::keeping(if has_bars { Keeper::of_bars } else { Keeper::fresh });
     rig.venue.terse = seed.is_multiple_of(4);
-    rig.venue.lag = Duration::from_millis(weather.random.below(rig.config.limits.settle_ms));
-    let turns = 5 + weather.random.below(30);
-    for _ in 0..turns.min(cut.turns_max) {
-        turn(&mut rig, &mut weather);
+    rig.venue.lag = Duration::from_millis(weather.below(Stream::Venue, rig.config.limits.settle_ms));
+    let turns = 5 + weather.below(Stream::Clock, 30);
+    for number in 1..=turns.min(cut.turns_max) {
+        turn(&mut rig, &mut weather, number);
         rig.check_intents();
     }
     rig.operator(Operator::Floor(Mode::Full));
