@@ -28,6 +28,9 @@ pub(super) trait Held {
     fn position(&self, instrument: InstrumentId) -> Lots;
     /// Whether something of the instrument may have been executed that the books do not hold.
     fn in_doubt(&self, instrument: InstrumentId) -> bool;
+    /// Whether an order of the instrument may have been filled without a word of it, because the venue tells only
+    /// when it is asked and the last question came to nothing. A difference is no more than a suspicion then.
+    fn is_unheard(&self, instrument: InstrumentId) -> bool;
     /// Whether everything that was heard is booked.
     fn is_settled(&self) -> bool;
 }
@@ -233,7 +236,11 @@ impl Compare {
             }
             match self.suspects.get(&instrument) {
                 // The pause between the two reads was kept because there was a suspicion when the look began.
-                Some(first) if first.moves == moves && self.asked_at >= first.since.after(settle) => {
+                Some(first)
+                    if first.moves == moves
+                        && self.asked_at >= first.since.after(settle)
+                        && !books.is_unheard(instrument) =>
+                {
                     self.pending.remove(&instrument);
                     self.suspects.remove(&instrument);
                     self.off.insert(instrument, Difference { ours, venues, at: now });

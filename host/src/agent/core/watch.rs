@@ -52,6 +52,11 @@ impl Watch {
         self.orders.values().any(|order| !order.found && !order.vanished)
     }
 
+    /// Orders about which the last question came to nothing.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = IntentKey> + '_ {
+        self.orders.iter().filter(|(_, order)| order.failures > 0).map(|(key, _)| *key)
+    }
+
     /// Orders that are gone.
     pub(super) fn vanished(&self) -> impl Iterator<Item = IntentKey> + '_ {
         self.orders.iter().filter(|(_, order)| order.vanished).map(|(key, _)| *key)

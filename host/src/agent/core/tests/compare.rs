@@ -64,6 +64,10 @@ impl Held for World {
         self.doubt.get() > 0
     }
 
+    fn is_unheard(&self, _: InstrumentId) -> bool {
+        false
+    }
+
     fn is_settled(&self) -> bool {
         true
     }
