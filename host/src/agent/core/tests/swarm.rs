@@ -3,14 +3,15 @@
 
 use super::bars::check_bars;
 use super::keeper::Keeper;
-use super::shrink::{Cut, Which};
+use super::rig::QueryFault;
+use super::shrink::{Cut, Quiet, Which};
 use super::venue::Kind;
 use super::weather::{Stream, Weather};
 use super::*;
 use crate::agent::core::{Candidate, Event, FailAction, Operator, ReconcileStage};
-use crate::market::MonoNanos;
 use crate::orders::{Entry, IntentState, Record};
 use crate::resilience::Mode;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const SEEDS: u64 = 400;
@@ -96,22 +97,30 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
     rig.faults = (0..8).map(|_| weather.fault()).collect();
     if weather.happens(Stream::Deaths, weather.kill) {
         // Most deaths fall on the effects around a send.
-        rig.kill_at = Some(rig.effects + 1 + weather.below(Stream::Deaths, 14));
+        let after = 1 + weather.below(Stream::Deaths, 14);
+        rig.kill_at = weather.lets(Quiet::Deaths).then_some(rig.effects + after);
     }
     let turns = weather.happens(Stream::People, weather.observe);
     if turns && !weather.observes {
         // Nobody knows what became of what is sent last.
-        rig.faults = (0..8).map(|_| weather.doubt()).collect();
+        let doubts = (0..8).map(|_| weather.doubt()).collect();
+        if weather.lets(Quiet::Observing) {
+            rig.faults = doubts;
+        }
     }
     rig.query_faults = (0..8).map(|_| weather.query_fault()).collect();
     rig.baseline_faults = (0..8).map(|_| weather.query_fault()).collect();
     // Reads of the account fail, take their time, or come from a copy that is behind.
     let read_faults = (0..6).map(|_| weather.query_fault()).collect();
-    rig.hold_acks = weather.happens(Stream::Disk, weather.hold);
-    rig.checkpoint_fails = weather.happens(Stream::Disk, weather.unsaved);
+    let holds = weather.happens(Stream::Disk, weather.hold);
+    rig.hold_acks = holds && weather.lets(Quiet::HeldAcks);
+    rig.checkpoint_fails = weather.happens(Stream::Disk, weather.unsaved) && weather.lets(Quiet::Checkpoints);
     if weather.happens(Stream::Clock, weather.set_clock) {
         // Within the hour after which a closed order may be forgotten.
-        rig.set_clock([0, 1_000, -1_000, 5, -5][weather.below(Stream::Clock, 5) as usize]);
+        let ahead_s = [0, 1_000, -1_000, 5, -5][weather.below(Stream::Clock, 5) as usize];
+        if weather.lets(Quiet::Clock) {
+            rig.set_clock(ahead_s);
+        }
     }
     let price = 90 + weather.below(Stream::Market, 21) as i64;
     rig.venue.trade_at(price.clamp(rig.venue.price - 5, rig.venue.price + 5));
@@ -125,26 +134,28 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
         weather.observes ^= true;
     }
     // Also after a start, which knows of no floor.
-    rig.operator(Operator::Floor(if weather.observes { Mode::Observation } else { Mode::Full }));
+    rig.operator(Operator::Floor(if weather.observes && weather.lets(Quiet::Observing) {
+        Mode::Observation
+    } else {
+        Mode::Full
+    }));
     if rig.core.is_some() && weather.happens(Stream::Venue, weather.reconnect) {
-        rig.read_faults = read_faults;
-        if weather.happens(Stream::Venue, 40) {
-            rig.step(Event::VenueLost);
-            rig.run();
-            rig.advance(weather.below(Stream::Venue, 8_000));
-        }
-        if rig.core.is_some() {
-            rig.reconnect();
+        let lost = weather.happens(Stream::Venue, 40).then(|| weather.below(Stream::Venue, 8_000));
+        if weather.lets(Quiet::Reconnects) {
+            reconnect(rig, read_faults, lost);
         }
     }
     if weather.happens(Stream::Clock, weather.pause) {
         // The process stands still, and finds everything due at once.
-        rig.jump(MonoNanos(rig.now.mono.0 + weather.below(Stream::Clock, 40_000) * 1_000_000));
+        let pause = Duration::from_millis(weather.below(Stream::Clock, 40_000));
+        if weather.lets(Quiet::Pauses) {
+            rig.jump(rig.now.mono.after(pause));
+        }
     }
     let soon = weather.happens(Stream::Clock, 80);
     let ms = weather.below(Stream::Clock, if soon { 1_500 } else { 40_000 });
     rig.advance(ms);
-    if rig.core.is_some() && weather.happens(Stream::Venue, weather.poll) {
+    if rig.core.is_some() && weather.happens(Stream::Venue, weather.poll) && weather.lets(Quiet::Polls) {
         // Sometimes the venue tells again what it has told before.
         if weather.happens(Stream::Venue, 20) {
             rig.poll_from(0)
@@ -159,13 +170,26 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
     if rig.core.is_some() && !weather.components.is_empty() {
         exchange(rig, weather);
     }
-    if rig.core.is_some() && rig.hold_acks && weather.happens(Stream::Disk, 70) {
+    if rig.core.is_some() && holds && weather.happens(Stream::Disk, 70) {
         rig.hold_acks = false;
         rig.ack();
         rig.run();
     }
     while rig.core.is_none() {
         die_and_rise(rig, weather);
+    }
+}
+
+/// The venue comes back, after it was lost for some milliseconds or without a word of that.
+fn reconnect(rig: &mut Rig, read_faults: VecDeque<QueryFault>, lost_ms: Option<u64>) {
+    rig.read_faults = read_faults;
+    if let Some(ms) = lost_ms {
+        rig.step(Event::VenueLost);
+        rig.run();
+        rig.advance(ms);
+    }
+    if rig.core.is_some() {
+        rig.reconnect();
     }
 }
 

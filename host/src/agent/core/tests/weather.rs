@@ -53,6 +53,8 @@ pub(super) struct Weather {
     /// How often an operator lets the agent only observe, or ends that. Then it has to ask.
     pub(super) observe: u64,
     pub(super) observes: bool,
+    /// What is drawn and does not happen.
+    quiet: Vec<Quiet>,
     /// Components that take over from one another, now and then.
     pub(super) components: Vec<Digest>,
     next_order: u64,
@@ -69,22 +71,22 @@ impl Weather {
         let faults = random.next_u64();
         let observe = if seed % 3 == 1 { 25 } else { 0 };
         let reconnect = if seed % 2 == 1 { 30 } else { 0 };
-        let unless = |quiet: Quiet, rate| if cut.quiet.contains(&quiet) { 0 } else { rate };
         let mut weather = Self {
             kind,
             seed,
             streams: [const { SplitMix64(0) }; Stream::COUNT],
             fault,
             faults: faults & !cut.without,
-            kill: unless(Quiet::Deaths, kill),
-            hold: unless(Quiet::HeldAcks, hold),
-            unsaved: unless(Quiet::Checkpoints, unsaved),
-            pause: unless(Quiet::Pauses, pause),
-            set_clock: unless(Quiet::Clock, set_clock),
-            poll: unless(Quiet::Polls, poll),
-            reconnect: unless(Quiet::Reconnects, reconnect),
-            observe: unless(Quiet::Observing, observe),
+            kill,
+            hold,
+            unsaved,
+            pause,
+            set_clock,
+            poll,
+            reconnect,
+            observe,
             observes: false,
+            quiet: cut.quiet.clone(),
             components: Vec::new(),
             next_order: 1,
         };
@@ -106,6 +108,11 @@ impl Weather {
 
     pub(super) fn happens(&mut self, stream: Stream, percent: u64) -> bool {
         self.below(stream, 100) < percent
+    }
+
+    /// Whether what was drawn happens, too.
+    pub(super) fn lets(&self, what: Quiet) -> bool {
+        !self.quiet.contains(&what)
     }
 
     fn millis(&mut self, stream: Stream, below: u64) -> Duration {
