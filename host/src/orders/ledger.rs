@@ -376,8 +376,8 @@ impl Ledger {
             let rejected = state == IntentState::Rejected;
             intent.state = state;
             self.settle(key);
-            if rejected && let Some(order) = self.placed_by(key) {
-                order.closed_at.get_or_insert(at);
+            if rejected {
+                self.close_placed(at, key);
             }
         }
         Ok(())
@@ -478,9 +478,7 @@ impl Ledger {
         intent.state = IntentState::Expired(why);
         intent.maybe_executed &= why != ExpiredBecause::NeverArrived;
         self.settle(key);
-        if let Some(order) = self.placed_by(key) {
-            order.closed_at.get_or_insert(at);
-        }
+        self.close_placed(at, key);
         Ok(())
     }
 

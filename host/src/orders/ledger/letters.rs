@@ -26,8 +26,8 @@ impl Ledger {
         }
         self.settle(key);
         // While it may have been executed the order stays open: its fills may still come.
-        if !ambiguous && let Some(order) = self.placed_by(key) {
-            order.closed_at.get_or_insert(at);
+        if !ambiguous {
+            self.close_placed(at, key);
         }
         Ok(())
     }
@@ -112,8 +112,6 @@ impl Ledger {
             intent.state = IntentState::Resolved;
         }
         self.settle(key);
-        if let Some(order) = self.placed_by(key) {
-            order.closed_at.get_or_insert(at);
-        }
+        self.close_placed(at, key);
     }
 }

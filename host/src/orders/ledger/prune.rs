@@ -47,21 +47,19 @@ impl Ledger {
     fn bury(&mut self, now: UnixNanos) {
         let doubts = self.doubts();
         let (intents, tombstones) = (&self.intents, &mut self.tombstones);
-        let stays = |order: &Order, closed_at: UnixNanos| {
+        let stays = |order: &Order| {
             let placing = intents.get(&order.key);
             let open = placing.is_some_and(|intent| {
                 !intent.state.is_terminal() || matches!(intent.state, IntentState::DeadLettered { .. })
             });
-            // What the account shows of it must not be taken for the order in doubt.
-            let seen = |(instrument, since): &(InstrumentId, UnixNanos)| {
-                *instrument == order.terms.instrument && *since <= closed_at
-            };
             let letter = placing.is_some_and(|intent| is_fresh_letter(intent, now));
-            open || letter || doubts.iter().any(seen)
+            // What the account shows of it must not be taken for the order in doubt. Whether it was closed before
+            // that one's baseline cannot be told by a clock that may have been set back since.
+            open || letter || doubts.contains(&order.terms.instrument)
         };
         let closed = self.orders.iter().filter_map(|(id, order)| Some((order, order.closed_at?, *id)));
         let mut closed: Vec<(UnixNanos, OrderId)> =
-            closed.filter(|(order, at, _)| !stays(order, *at)).map(|(_, at, id)| (at, id)).collect();
+            closed.filter(|(order, _, _)| !stays(order)).map(|(_, at, id)| (at, id)).collect();
         closed.sort_unstable();
         let surplus = closed.len().saturating_sub(Self::WHOLE_MAX);
         for (position, (at, id)) in closed.into_iter().enumerate() {
@@ -76,13 +74,20 @@ impl Ledger {
         }
     }
 
-    /// Instruments with an intent that only changes of the account can tell of, and since when.
-    fn doubts(&self) -> BTreeSet<(InstrumentId, UnixNanos)> {
+    /// The order that an intent placed cannot be filled any more.
+    pub(super) fn close_placed(&mut self, at: UnixNanos, key: IntentKey) {
+        if let Some(order) = self.placed_by(key) {
+            order.closed_at.get_or_insert(at);
+        }
+    }
+
+    /// Instruments with an intent that only changes of the account can tell of.
+    fn doubts(&self) -> BTreeSet<InstrumentId> {
         let keys = self.open.iter().chain(&self.unresolved);
         let intents = keys.filter_map(|key| self.intents.get(key));
         let doubt = |intent: &Intent| {
             let order = self.orders.get(&intent.action.order())?;
-            Some((order.terms.instrument, intent.baseline.as_ref()?.at))
+            intent.baseline.as_ref().map(|_| order.terms.instrument)
         };
         intents.filter_map(doubt).collect()
     }

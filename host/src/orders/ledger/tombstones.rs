@@ -10,7 +10,7 @@ use crate::orders::{IntentKey, NewOrder, OrderId, OrderKind, OrderOptions, Side,
 use crate::venue::OrderUpdate;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What is remembered of a closed order.
@@ -29,12 +29,13 @@ struct Tombstone {
     last_sequence: u64,
 }
 
-/// Every closed order that is not kept whole any more, in the order in which they came here.
+/// Every closed order that is not kept whole any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tombstones {
     by_id: BTreeMap<OrderId, Tombstone>,
     by_key: BTreeMap<IntentKey, OrderId>,
-    oldest_first: VecDeque<OrderId>,
+    /// By when they were closed. When they came here says nothing: the clock may have been set meanwhile.
+    oldest_first: BTreeSet<(UnixNanos, OrderId)>,
 }
 
 /// Bytes of one, packed.
@@ -94,11 +95,12 @@ impl Tombstones {
     }
 
     fn insert(&mut self, tombstone: Tombstone) {
-        match self.by_id.insert(tombstone.id, tombstone) {
-            None => self.oldest_first.push_back(tombstone.id),
+        if let Some(earlier) = self.by_id.insert(tombstone.id, tombstone) {
             // No id is used twice; should one be, the later order has it.
-            Some(earlier) => drop(self.by_key.remove(&earlier.key)),
+            self.by_key.remove(&earlier.key);
+            self.oldest_first.remove(&(earlier.closed_at, earlier.id));
         }
+        self.oldest_first.insert((tombstone.closed_at, tombstone.id));
         self.by_key.insert(tombstone.key, tombstone.id);
     }
 
@@ -112,7 +114,7 @@ impl Tombstones {
         let tombstone = *self.of(key)?;
         self.by_key.remove(key);
         self.by_id.remove(&tombstone.id);
-        self.oldest_first.retain(|id| *id != tombstone.id);
+        self.oldest_first.remove(&(tombstone.closed_at, tombstone.id));
         let terms = NewOrder {
             id: tombstone.id,
             instrument: tombstone.instrument,
@@ -139,17 +141,14 @@ impl Tombstones {
     /// Forgets what is old, and the oldest of what is too many. Whether there were too many.
     pub(super) fn prune(&mut self, now: UnixNanos) -> bool {
         let mut forced = false;
-        while let Some(id) = self.oldest_first.front().copied() {
-            let old = self
-                .by_id
-                .get(&id)
-                .is_none_or(|tombstone| now.since(tombstone.closed_at) >= Ledger::TOMBSTONE_AGE);
+        while let Some((closed_at, id)) = self.oldest_first.first().copied() {
+            let old = now.since(closed_at) >= Ledger::TOMBSTONE_AGE;
             let surplus = self.by_id.len() > Ledger::TOMBSTONES_MAX;
             if !old && !surplus {
                 break;
             }
             forced |= !old;
-            self.oldest_first.pop_front();
+            self.oldest_first.pop_first();
             if let Some(tombstone) = self.by_id.remove(&id) {
                 self.by_key.remove(&tombstone.key);
             }
@@ -216,7 +215,7 @@ impl Serialize for Tombstones {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::with_capacity(1 + self.by_id.len() * BYTES);
         bytes.push(LAYOUT);
-        for tombstone in self.oldest_first.iter().filter_map(|id| self.by_id.get(id)) {
+        for tombstone in self.oldest_first.iter().filter_map(|(_, id)| self.by_id.get(id)) {
             tombstone.pack(&mut bytes);
         }
         serializer.serialize_bytes(&bytes)
