@@ -117,7 +117,11 @@ fn conclude(name: &'static str, stage: Stage<'_>) -> Result<ScenarioReport, Chao
     stage.rig.set_plan(crate::venue::chaos::Plan::Pass)?;
     let Stage { mut rig, mut checks, ends, .. } = stage;
     if rig.is_alive() {
-        close(&mut rig)?;
+        let status = close(&mut rig)?;
+        if ends == Ends::Well {
+            let said = status.map_or_else(|| "it was killed".to_owned(), |code| format!("exit code {code}"));
+            checks.expect("the host ends in order", status == Some(0), said);
+        }
     } else {
         checks.expect("the host runs until its data ends", false, rig.last_words());
     }

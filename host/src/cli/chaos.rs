@@ -1,5 +1,6 @@
 //! `ringfence chaos`: what a host has to survive, on real processes.
 
+use super::components_folder;
 use super::output::{CliError, Output, columns};
 use crate::chaos::{FaultPlan, Scenario, ScenarioReport, Setting, Subject, run as run_plan};
 use crate::config::read_toml;
@@ -61,15 +62,7 @@ pub(super) fn run(args: &Args, out: &Output) -> Result<ExitCode, CliError> {
         return under_a_plan(args, component, &program, out);
     }
     let chosen = chosen(&args.scenario)?;
-    let components = std::fs::canonicalize(&args.components).map_err(|error| {
-        CliError::input(
-            "no_components",
-            format!(
-                "{}: {error}; build the example strategies with `make components`",
-                args.components.display()
-            ),
-        )
-    })?;
+    let components = components_folder(&args.components)?;
     let setting = Setting {
         program,
         components,

@@ -4,6 +4,7 @@
 //! agents of which one is faulty, and failures that a seed decides. At the end the host's books are held
 //! against the venue's own ledger.
 
+use super::components_folder;
 use super::output::{CliError, Output};
 use super::report::{Facts, page};
 use super::run::{watch, write_page};
@@ -194,15 +195,7 @@ impl Weather {
 
 /// The configuration is written to a file and read back like anybody's, so that it can be looked at and changed.
 fn write_config(args: &Args, venue: &PaperHandle, proxy: &ChaosHandle) -> Result<PathBuf, CliError> {
-    let components = std::fs::canonicalize(&args.components).map_err(|error| {
-        CliError::input(
-            "no_components",
-            format!(
-                "{}: {error}; build the example strategies with `make components`",
-                args.components.display()
-            ),
-        )
-    })?;
+    let components = components_folder(&args.components)?;
     let text = include_str!("demo.toml")
         .replace("@SEED@", &args.seed.to_string())
         .replace("@PROXY@", &format!("http://{}", proxy.addr()))

@@ -28,7 +28,7 @@ mod vet;
 
 use clap::{Parser, Subcommand};
 use output::{CliError, Format, Output};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs trading strategies that somebody else wrote: sandboxed, with an order path that loses and repeats nothing.
@@ -121,6 +121,15 @@ impl StateArgs {
             format!("{} is no folder; give the data_dir of a host that has run", dir.display()),
         ))
     }
+}
+
+/// The folder with the example strategies.
+fn components_folder(given: &Path) -> Result<PathBuf, CliError> {
+    std::fs::canonicalize(given).map_err(|error| {
+        let text =
+            format!("{}: {error}; build the example strategies with `make components`", given.display());
+        CliError::input("no_components", text)
+    })
 }
 
 /// Runs the command line.
