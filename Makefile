@@ -39,7 +39,7 @@ soak: components
 	@cat target/soak/result.json
 
 # Defects made on purpose, each in a copy of the source: docs/mutants.md says which tests find them. About two minutes each.
-mutants:
+mutants: components
 	tests/mutants/run.py
 
 bench: components

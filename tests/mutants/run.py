@@ -40,6 +40,8 @@ def copy():
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
+    # The swarm runs one of the components.
+    shutil.copytree(ROOT / "target" / "components", COPY / "target" / "components")
 
 
 def test():

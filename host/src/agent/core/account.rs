@@ -28,9 +28,9 @@ impl Held for Standing<'_> {
         self.ledger.in_doubt().any(|order| order.instrument == instrument)
     }
 
-    fn is_unheard(&self, instrument: InstrumentId) -> bool {
+    fn is_unheard(&self, instrument: InstrumentId, since: MonoNanos) -> bool {
         let of = |key: IntentKey| self.ledger.order_of(&key).map(|(_, order)| order.terms.instrument);
-        self.watch.unanswered().any(|key| of(key) == Some(instrument))
+        self.watch.unheard_since(since).any(|key| of(key) == Some(instrument))
     }
 
     fn is_settled(&self) -> bool {

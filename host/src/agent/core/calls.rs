@@ -148,7 +148,7 @@ impl Core {
             self.stats.fuel_max = self.stats.fuel_max.max(fuel);
         }
         self.listen(now, out);
-        let result = result.and_then(|()| self.check_count(intents.len()));
+        let result = result.and_then(|()| check_count(&context, &intents));
         if self.shadow.is_some()
             && let Some(fed) = self.fed(context, input, Answer::Quiet)
         {
@@ -236,16 +236,6 @@ impl Core {
         self.modes.called(false);
         self.services.commit();
         self.faults_in_a_row = 0;
-    }
-
-    /// A sandbox enforces this too; here it holds for a strategy of any kind.
-    pub(super) fn check_count(&self, returned: usize) -> Result<(), CallError> {
-        let max = self.config.limits.intents_per_call_max;
-        if returned as u64 <= u64::from(max) {
-            return Ok(());
-        }
-        let detail = format!("returned {returned} order intents, {max} allowed (limit intents_per_call_max)");
-        Err(CallError::Trap { kind: TrapKind::Output, detail })
     }
 
     /// Without an end to it, every refusal would be answered with another order that is refused.
@@ -559,6 +549,16 @@ pub(super) fn last_wanted(intents: &[OrderIntent]) -> u64 {
         _ => None,
     });
     orders.filter(|id| *id < Ledger::HOST_ORDERS_FROM).max().unwrap_or(0)
+}
+
+/// A sandbox enforces this too; here it holds for a strategy of any kind.
+pub(super) fn check_count(context: &TickContext, intents: &[OrderIntent]) -> Result<(), CallError> {
+    let (returned, max) = (intents.len(), context.intents_left);
+    if returned as u64 <= u64::from(max) {
+        return Ok(());
+    }
+    let detail = format!("returned {returned} order intents, {max} allowed (limit intents_per_call_max)");
+    Err(CallError::Trap { kind: TrapKind::Output, detail })
 }
 
 pub(super) const fn answer_of(error: &CallError) -> Answer {

@@ -29,8 +29,9 @@ pub(super) trait Held {
     /// Whether something of the instrument may have been executed that the books do not hold.
     fn in_doubt(&self, instrument: InstrumentId) -> bool;
     /// Whether an order of the instrument may have been filled without a word of it, because the venue tells only
-    /// when it is asked and the last question came to nothing. A difference is no more than a suspicion then.
-    fn is_unheard(&self, instrument: InstrumentId) -> bool;
+    /// when it is asked, and has answered no question from this moment on. A difference is no more than a suspicion
+    /// then.
+    fn is_unheard(&self, instrument: InstrumentId, since: MonoNanos) -> bool;
     /// Whether everything that was heard is booked.
     fn is_settled(&self) -> bool;
 }
@@ -199,8 +200,7 @@ impl Compare {
             Look::Judging { taken } if books.is_settled() => {
                 let taken = taken.clone();
                 self.judge(now, &taken, books, settle);
-                let earliest = self.suspects.values().map(|suspicion| suspicion.since.after(settle)).max();
-                self.look = Look::At(earliest.unwrap_or_else(|| now.after(pause)));
+                self.look = Look::At(now.after(if self.suspects.is_empty() { pause } else { settle }));
                 if self.has_comparable(books) { self.next_at(now) } else { Next::Idle }
             }
             Look::Judging { .. } | Look::Positions { .. } | Look::Updates { .. } => Next::Idle,
@@ -234,20 +234,17 @@ impl Compare {
                 self.off.remove(&instrument);
                 continue;
             }
-            match self.suspects.get(&instrument) {
-                // The pause between the two reads was kept because there was a suspicion when the look began.
-                Some(first)
-                    if first.moves == moves
-                        && self.asked_at >= first.since.after(settle)
-                        && !books.is_unheard(instrument) =>
-                {
-                    self.pending.remove(&instrument);
-                    self.suspects.remove(&instrument);
-                    self.off.insert(instrument, Difference { ours, venues, at: now });
-                }
-                _ => {
-                    self.suspects.insert(instrument, Suspicion { since: now, moves });
-                }
+            let suspicion =
+                self.suspects.get(&instrument).filter(|suspicion| suspicion.moves == moves).copied();
+            let Some(late) = suspicion.map(|first| first.since.after(settle)) else {
+                self.suspects.insert(instrument, Suspicion { since: now, moves });
+                continue;
+            };
+            // The pause between the two reads was kept because there was a suspicion when the look began.
+            if self.asked_at >= late && !books.is_unheard(instrument, late) {
+                self.pending.remove(&instrument);
+                self.suspects.remove(&instrument);
+                self.off.insert(instrument, Difference { ours, venues, at: now });
             }
         }
     }

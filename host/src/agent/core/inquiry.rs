@@ -82,7 +82,7 @@ impl Core {
         let intent = self.ledger.intent(&key)?;
         let id = intent.action.order();
         let order = self.ledger.order(id);
-        let since = intent.baseline.as_ref().map(|baseline| baseline.at);
+        let since = intent.baseline.as_ref().map(|baseline| self.set_back.before(baseline.at));
         Some(Question {
             request: intent.request.clone(),
             baseline: intent.baseline.clone(),

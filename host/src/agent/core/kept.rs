@@ -3,7 +3,7 @@
 //! A call gets again what it got: the same input and context, the same memory and the same books. The books
 //! are kept where they changed otherwise than by the prices that come with the calls.
 
-use super::calls::last_wanted;
+use super::calls::{check_count, last_wanted};
 use super::stretch::{Retrace, Retraced, RetracedDifference};
 use crate::market::{Instruments, UnixNanos};
 use crate::orders::{
@@ -382,7 +382,7 @@ fn call(
         FedInput::Bar(bar) => strategy.on_bar(bar, &fed.context, services, intents),
         FedInput::Event(event) => strategy.on_event(event, &fed.context, services, intents),
     };
-    let answer = match result {
+    let answer = match result.and_then(|()| check_count(&fed.context, intents)) {
         Ok(()) if intents.is_empty() => Answer::Quiet,
         Ok(()) => Answer::Wanted(intents_digest(intents)),
         Err(CallError::Fault(_)) => {
@@ -423,5 +423,6 @@ pub(super) fn call_once(
         FedInput::Bar(bar) => strategy.on_bar(bar, &fed.context, services, &mut intents)?,
         FedInput::Event(event) => strategy.on_event(event, &fed.context, services, &mut intents)?,
     }
+    check_count(&fed.context, &intents)?;
     Ok(intents)
 }

@@ -39,9 +39,11 @@ mod refeed;
 mod refuted;
 mod replay;
 mod said;
+mod set_back;
 mod shadow;
 mod shell;
 mod slots;
+mod state;
 mod status;
 mod stretch;
 mod succession;
@@ -55,7 +57,8 @@ pub use config::{CoreConfig, CoreLimits, FailAction, Supervision, TimeSource};
 pub use event::{Alert, Effect, Event, Instance, Letter, Operator, Snapshot, Stats};
 pub use last_run::LastRun;
 pub use reconcile::ReconcileStage;
-pub use recovery::{Parts, RecoverError, State};
+pub use recovery::{Parts, RecoverError};
+pub use state::State;
 pub use status::{Status, StrategyStatus, SwapStage};
 pub use stretch::{Replayed, Retrace, Retraced, RetracedDifference, Stretch, StretchError};
 pub use succession::{Deployment, Succession};
@@ -85,6 +88,7 @@ use reconcile::Reconcile;
 use refeed::Divergence;
 use rust_decimal::Decimal;
 use said::Voice;
+use set_back::SetBack;
 use shadow::ShadowRun;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -143,6 +147,8 @@ pub struct Core {
 
     /// When this run began.
     started: MonoNanos,
+    /// How far the clock on the wall was set back.
+    set_back: SetBack,
     /// Attempts under way.
     flying: BTreeMap<IntentKey, Flight>,
     /// When to try an intent next.
@@ -273,6 +279,7 @@ impl Core {
         if self.life == Life::Stopped {
             return;
         }
+        self.set_back.look(now);
         match event {
             Event::Sample(Ok(tick)) if self.wants_samples() => self.on_tick(now, &tick, out),
             Event::Sample(_) | Event::Dropped => self.stats.samples_dropped += 1,

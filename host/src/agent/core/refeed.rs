@@ -5,7 +5,7 @@
 //! wants is not acted on, because the journal holds what was decided; it is compared with what was wanted
 //! then. A strategy that wants something else is not in the state in which it decided, and is quarantined.
 
-use super::calls::{answer_of, last_order_of, last_wanted};
+use super::calls::{answer_of, check_count, last_order_of, last_wanted};
 use super::lifecycle::Lifecycle;
 use super::news::Untold;
 use super::{Alert, Core, Effect, RecoverError};
@@ -336,13 +336,16 @@ impl Core {
             FedInput::Bar(bar) => strategy.on_bar(bar, context, services, &mut intents),
             FedInput::Event(event) => strategy.on_event(event, context, services, &mut intents),
         };
-        let found = match result.and_then(|()| self.check_count(intents.len())) {
+        let found = match result.and_then(|()| check_count(context, &intents)) {
             Ok(()) if intents.is_empty() => Ok(Answer::Quiet),
             Ok(()) => Ok(Answer::Wanted(intents_digest(&intents))),
             Err(error) => Err(error),
         };
-        // It counts on from here, whatever becomes of what it wants.
-        self.last_order = self.last_order.max(last_wanted(&intents));
+        if found.is_ok() {
+            // It counts on from here, whatever becomes of what it wants. What a call that fails has wanted takes no
+            // number.
+            self.last_order = self.last_order.max(last_wanted(&intents));
+        }
         self.buffer = intents;
         match &found {
             Ok(_) => self.accept_call(),

@@ -102,16 +102,9 @@ impl Core {
         shadow.services.books.clone_from(&self.services.books);
         let answer = call_once(&mut *shadow.strategy, fed, &mut shadow.services);
         let candidate = match answer {
-            Ok(intents) if intents.len() as u64 <= u64::from(self.config.limits.intents_per_call_max) => {
+            Ok(intents) => {
                 shadow.services.commit();
                 ShadowAnswer::Wanted(intents)
-            }
-            Ok(intents) => {
-                let max = self.config.limits.intents_per_call_max;
-                let text =
-                    format!("returned {} intents, {max} allowed (limit intents_per_call_max)", intents.len());
-                shadow.ended = Some(Err(refusal(Class::Logic, "swap_shadow_failed", text.clone())));
-                ShadowAnswer::Failed(text)
             }
             Err(error) => {
                 shadow.services.abort();

@@ -38,11 +38,22 @@ struct Watched {
     vanished: bool,
     /// When the venue last said anything about it, or since when it is watched.
     heard_at: MonoNanos,
+    /// When the last question was asked to which the venue said anything.
+    answered: Option<MonoNanos>,
 }
 
 impl Watched {
     const fn due(now: MonoNanos, due: MonoNanos, found: bool) -> Self {
-        Self { due, under_way: None, failures: 0, found, denied_at: None, vanished: false, heard_at: now }
+        Self {
+            due,
+            under_way: None,
+            failures: 0,
+            found,
+            denied_at: None,
+            vanished: false,
+            heard_at: now,
+            answered: None,
+        }
     }
 }
 
@@ -52,9 +63,10 @@ impl Watch {
         self.orders.values().any(|order| !order.found && !order.vanished)
     }
 
-    /// Orders about which the last question came to nothing.
-    pub(super) fn unanswered(&self) -> impl Iterator<Item = IntentKey> + '_ {
-        self.orders.iter().filter(|(_, order)| order.failures > 0).map(|(key, _)| *key)
+    /// Orders of which the venue has said nothing to a question from this moment on.
+    pub(super) fn unheard_since(&self, moment: MonoNanos) -> impl Iterator<Item = IntentKey> + '_ {
+        let unheard = move |order: &Watched| order.answered.is_none_or(|asked| asked < moment);
+        self.orders.iter().filter(move |(_, order)| unheard(order)).map(|(key, _)| *key)
     }
 
     /// Orders that are gone.
@@ -150,14 +162,15 @@ impl Core {
                 if self.dialect.profile().reports_changes {
                     self.watch.orders.remove(&key);
                 } else {
-                    *watched = Watched::due(now.mono, now.mono.after(poll), true);
+                    let answered = Some(asked_at);
+                    *watched = Watched { answered, ..Watched::due(now.mono, now.mono.after(poll), true) };
                 }
                 for update in updates {
                     self.hear(now, update, out);
                 }
             }
             Outcome::Unknown => {
-                (watched.failures, watched.heard_at) = (0, now.mono);
+                (watched.failures, watched.heard_at, watched.answered) = (0, now.mono, Some(asked_at));
                 match watched.denied_at {
                     None => {
                         watched.denied_at = Some(now.mono);

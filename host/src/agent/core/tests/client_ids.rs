@@ -1,7 +1,7 @@
 //! Venues that execute the same key twice and can be asked about it: nothing in doubt is sent again without
 //! a proof.
 
-use super::rig::QueryFault;
+use super::answers::QueryFault;
 use super::venue::Kind;
 use super::*;
 use crate::agent::core::Operator;

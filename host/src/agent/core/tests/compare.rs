@@ -1,6 +1,6 @@
 //! The comparison of positions alone, against an account of which reads are behind, fail and overtake fills.
 
-use crate::agent::core::compare::{Held, Next};
+use crate::agent::core::compare::{Compare, Held, Next};
 use crate::agent::core::reconcile::{Pauses, Reconcile, ReconcileStage, View, Want};
 use crate::market::{InstrumentId, Lots, MonoNanos};
 use proptest::prelude::*;
@@ -36,12 +36,14 @@ struct World {
     reads: Cell<usize>,
     /// What was traded by hand, and is in no update.
     by_hand: i64,
+    /// When the last question about a working order was asked that the venue has answered, where it has to be asked.
+    asked: Option<u64>,
 }
 
 impl World {
     fn new(lags: &[u64], by_hand: i64) -> Self {
         let (doubt, reads) = (Cell::new(0), Cell::new(0));
-        Self { now: 1, fills: Vec::new(), booked: 0, doubt, lags: lags.to_vec(), reads, by_hand }
+        Self { now: 1, fills: Vec::new(), booked: 0, doubt, lags: lags.to_vec(), reads, by_hand, asked: None }
     }
 
     fn position(&self) -> i64 {
@@ -64,8 +66,8 @@ impl Held for World {
         self.doubt.get() > 0
     }
 
-    fn is_unheard(&self, _: InstrumentId) -> bool {
-        false
+    fn is_unheard(&self, _: InstrumentId, since: MonoNanos) -> bool {
+        self.asked.is_some_and(|asked| nanos(asked) < since)
     }
 
     fn is_settled(&self) -> bool {
@@ -205,11 +207,36 @@ proptest! {
 
 #[test]
 fn nothing_to_compare_is_nothing_to_do() {
-    let next = crate::agent::core::compare::Compare::default().advance(
-        nanos(1),
-        &World::new(&[0], 0),
-        Duration::ZERO,
-        Duration::ZERO,
-    );
+    let next = Compare::default().advance(nanos(1), &World::new(&[0], 0), Duration::ZERO, Duration::ZERO);
     assert_eq!(next, Next::Idle);
+}
+
+#[test]
+fn a_difference_that_an_unheard_order_may_explain_does_not_count_before_the_venue_was_asked_about_it() {
+    let mut world = World::new(&[0], 2);
+    let (settle, pause) = (Duration::from_millis(SETTLE_MS), Duration::from_millis(300));
+    let mut compare = Compare::default();
+    compare.begin(nanos(1), [X]);
+    world.asked = Some(1);
+    let mut looks = 0;
+    let mut pass = |world: &mut World, compare: &mut Compare, until: u64| {
+        while world.now < until {
+            world.now += 10;
+            match compare.advance(nanos(world.now), world, settle, pause) {
+                Next::ReadPositions => {
+                    looks += 1;
+                    compare.on_positions(nanos(world.now), vec![(X, Lots(world.position()))], settle);
+                }
+                Next::ReadUpdates => compare.on_updates(),
+                Next::At(_) | Next::Idle => {}
+            }
+        }
+        looks
+    };
+    let looks = pass(&mut world, &mut compare, 30_000);
+    assert!(compare.off().is_empty() && compare.is_suspicious());
+    assert!((3..10).contains(&looks), "{looks} looks in 30 s");
+    world.asked = Some(30_000);
+    pass(&mut world, &mut compare, 40_000);
+    assert_eq!(compare.off().get(&X).map(|off| (off.ours, off.venues)), Some((Lots(0), Lots(2))));
 }

@@ -81,6 +81,13 @@ impl SimVenue {
         let baseline = question.baseline.as_ref().expect("a question about an order without a baseline");
         let from = baseline.newest_trades.first().map_or(0, |row| row.id.parse().unwrap());
         let rows = self.rows();
+        for row in
+            rows[from..].iter().filter(|row| known.contains(&row.key) && row.key != question.request.key)
+        {
+            let id = format!("ord_{}", row.key);
+            let told = question.others.iter().any(|other| other.venue_id.as_ref() == Some(&id));
+            assert!(told, "{} was filled since the baseline and is not among the others", row.key);
+        }
         let sum = |ours: bool| -> i64 {
             let rows = rows[from..].iter().filter(|row| known.contains(&row.key) == ours);
             rows.map(|row| row.signed).sum()

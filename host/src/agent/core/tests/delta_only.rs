@@ -1,8 +1,8 @@
 //! A venue that knows no ids: one order of an instrument at a time, from a baseline until the account or an
 //! operator has said what became of it.
 
+use super::answers::QueryFault;
 use super::delta::Reads;
-use super::rig::QueryFault;
 use super::venue::Kind;
 use super::*;
 use crate::agent::core::{FailAction, Letter, Operator};

@@ -1,6 +1,6 @@
 //! Asking what became of an intent: what is proof, what is not, and that it ends.
 
-use super::rig::QueryFault;
+use super::answers::QueryFault;
 use super::*;
 use crate::agent::core::{Event, FailAction, Operator};
 use crate::orders::{ExpiredBecause, IntentState, Record, StrategyEvent};

@@ -5,7 +5,7 @@ use super::*;
 use crate::market::{Bar, Tick, UnixNanos};
 use crate::orders::{AmendOrder, Digest, StrategyEvent};
 use crate::plugin::{
-    CallError, DataNeeds, Fault, Metadata, Services, Session, StateSnapshot, Strategy, TickContext,
+    CallError, DataNeeds, Fault, Metadata, Services, Session, StateSnapshot, Strategy, TickContext, TrapKind,
 };
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub(super) struct Keeper {
     traps_at: Option<u64>,
     /// Whether it traps now and then.
     fragile: bool,
+    /// Whether it takes more than it is given now and then.
+    greedy: bool,
     /// Where every tick is noted that this instance is given, and its place there.
     seen: Option<(Seen, usize)>,
 }
@@ -52,6 +54,11 @@ impl Keeper {
     /// One that traps now and then, by what it remembers.
     pub(super) fn fragile() -> Box<dyn Strategy> {
         Box::new(Self { fragile: true, ..Self::new() })
+    }
+
+    /// One that now and then wants far more than a call may want, or runs out of fuel or memory.
+    pub(super) fn greedy() -> Box<dyn Strategy> {
+        Box::new(Self { greedy: true, ..Self::new() })
     }
 
     /// One that tells the test which ticks it was given.
@@ -94,6 +101,13 @@ impl Keeper {
         if self.fragile && self.draw(14, 25) == 0 {
             services.kv_set("spoiled", self.memory.clone()).unwrap();
             return Err(script::trap());
+        }
+        if self.greedy && self.draw(14, 25) == 0 {
+            match self.draw(12, 4) {
+                0 => return Err(script::trap_of(TrapKind::Fuel)),
+                1 => return Err(script::trap_of(TrapKind::Memory)),
+                _ => intents.extend((0..10_000).map(|id| buy(self.next_order + id, 1))),
+            }
         }
         if self.draw(0, 4) == 0 {
             services.kv_set("k", self.memory.clone()).unwrap();
@@ -169,6 +183,7 @@ impl Strategy for Keeper {
         if let Some((seen, place)) = &self.seen {
             seen.lock().unwrap()[*place].push(tick.seq);
         }
+        assert!(tick.seq != rig::UNTRUE && tick.last_price.0 > 0, "the strategy was shown {tick:?}");
         if self.traps_at == Some(tick.seq) {
             services.kv_set("spoiled", vec![1]).unwrap();
             return Err(script::trap());

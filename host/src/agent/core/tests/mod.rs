@@ -1,7 +1,9 @@
 //! The core under test: one [`rig::Rig`] drives it through every shell's part of the contract, against a
 //! venue whose ledger shares nothing with the host but the wire types.
 
+mod answers;
 mod bars;
+mod candidates;
 mod checks;
 mod claims;
 mod client_ids;
@@ -12,6 +14,7 @@ mod delta_only;
 mod doubts;
 mod durability;
 mod exhaustive;
+mod healing;
 mod inquiries;
 mod keeper;
 mod letters;
@@ -19,6 +22,7 @@ mod lifecycle;
 mod modes;
 mod orders;
 mod prices;
+mod probations;
 mod reconcile;
 mod recordings;
 mod refeeds;
@@ -28,6 +32,7 @@ mod replays;
 mod retries;
 mod rig;
 mod runaway;
+mod sandboxed;
 mod script;
 mod shrink;
 mod slots;
@@ -36,6 +41,7 @@ mod swaps;
 mod swarm;
 mod venue;
 mod weather;
+mod wire;
 
 use crate::market::{InstrumentId, Lots, PriceTicks};
 use crate::orders::{NewOrder, OrderId, OrderIntent, OrderKind, OrderOptions, Side, TimeInForce};

@@ -1,6 +1,6 @@
 //! Holding the books against the venue: each step of it, what is proof, and who decides.
 
-use super::rig::QueryFault;
+use super::answers::QueryFault;
 use super::venue::Kind;
 use super::*;
 use crate::agent::core::{Event, Operator, ReconcileStage};

@@ -1,15 +1,17 @@
 //! I7: after a death the strategy is what it was, and so is everything it can see.
 
+use super::checks::state_of;
 use super::keeper::Keeper;
 use super::rig::Rig;
 use super::venue::Kind;
 use super::*;
-use crate::agent::core::{Core, FailAction, Snapshot, State};
+use crate::agent::core::{Core, FailAction, Operator, Snapshot, State};
+use crate::market::UnixNanos;
 use crate::orders::{Entry, FedInput, Record, StrategyEvent};
 use crate::plugin::Strategy;
 
 /// All that has to be the same, as bytes.
-fn essence(core: &mut Core) -> Vec<(&'static str, Vec<u8>)> {
+fn essence(core: &mut Core, forgets_at: Option<UnixNanos>) -> Vec<(&'static str, Vec<u8>)> {
     fn bytes(part: &impl serde::Serialize) -> Vec<u8> {
         let mut bytes = Vec::new();
         ciborium::into_writer(part, &mut bytes).unwrap();
@@ -19,7 +21,7 @@ fn essence(core: &mut Core) -> Vec<(&'static str, Vec<u8>)> {
     let saved = strategy.running().map(|strategy| strategy.save(services).unwrap());
     // One that was given what others have answered counts from where that took it.
     let last_order = core.kept.is_exact().then_some(core.last_order);
-    let state = core.state();
+    let state = state_of(core, forgets_at);
     vec![
         ("strategy", bytes(&saved)),
         ("memory", bytes(&state.memory)),
@@ -86,7 +88,7 @@ impl Rig {
         let mut core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
         assert!(core.diverged.is_none(), "{:?}", core.diverged);
         assert!(core.findings.is_empty(), "{:?}", core.findings);
-        essence(&mut core)
+        essence(&mut core, self.forgets_at())
     }
 
     /// What the journal alone says, and each checkpoint with the journal after it, is the same.
@@ -114,8 +116,8 @@ impl Rig {
     pub(super) fn check_refeeds(&mut self) {
         self.settle();
         self.check_recoveries();
-        let genesis = self.recovered(None);
-        let found = differing(&essence(self.core.as_mut().unwrap()), &genesis);
+        let (genesis, forgets_at) = (self.recovered(None), self.forgets_at());
+        let found = differing(&essence(self.core.as_mut().unwrap(), forgets_at), &genesis);
         assert!(found.is_empty(), "what runs differs in {found:?}");
     }
 }
@@ -150,7 +152,7 @@ fn a_strategy_goes_on_after_a_death_as_if_there_had_been_none() {
                 rig.run();
             }
         }
-        essence(rig.core.as_mut().unwrap())
+        essence(rig.core.as_mut().unwrap(), None)
     };
     let found = differing(&run(true), &run(false));
     // The start is a record, and decides how far the numbers have got.
@@ -230,7 +232,7 @@ fn a_strategy_that_does_not_do_again_what_it_did_is_quarantined_and_nothing_is_s
     rig.start();
     rig.run();
     assert!(rig.core().is_halted(), "{:?}", rig.alerts);
-    rig.operator(crate::agent::core::Operator::ReleaseStrategy { note: "a limit was changed".into() });
+    rig.operator(Operator::ReleaseStrategy { note: "a limit was changed".into() });
     assert!(!rig.core().is_halted(), "{:?}", rig.alerts);
     assert!(rig.records().any(|record| matches!(record, Record::Restarted { forgot, .. } if *forgot > 0)));
     for _ in 0..20 {
@@ -307,6 +309,47 @@ fn prices_that_came_while_nothing_was_called_are_told_to_the_journal_by_the_next
     });
     assert!(told, "no call brings the price");
     rig.check_refeeds();
+}
+
+#[test]
+fn a_quarantine_takes_effect_when_it_is_decided_however_late_it_is_durable() {
+    let mut rig = Rig::unstarted(Kind::Keys, |config, _| config.record_inputs = true);
+    rig.make = Some(|| Keeper::brittle(4));
+    rig.start();
+    rig.run();
+    for _ in 0..3 {
+        rig.tick();
+    }
+    rig.hold_acks = true;
+    rig.tick();
+    assert!(rig.core().is_halted());
+    rig.operator(Operator::ReleaseStrategy { note: "looked at".into() });
+    // What it keeps with the host from here on is not what it kept when it was stopped.
+    for _ in 0..12 {
+        rig.tick();
+    }
+    assert!(!rig.core().is_halted(), "{:?}", rig.alerts);
+    rig.ack();
+    rig.run();
+    assert!(rig.records().any(|record| matches!(record, Record::Quarantined { .. })));
+    rig.check_refeeds();
+}
+
+#[test]
+fn what_a_call_wanted_that_reported_a_fault_takes_no_number_when_it_is_made_again() {
+    let mut rig = Rig::offline(|| Box::new(script::Scripted::default()));
+    rig.make = None;
+    rig.kill(usize::MAX);
+    rig.start();
+    rig.run();
+    rig.tick_with(Step::fault());
+    rig.settle();
+    rig.kill(usize::MAX);
+    rig.strategy.script().ticks.push_back(Step::fault());
+    rig.start();
+    rig.run();
+    assert_eq!(rig.strategy.script().ticks.len(), 0, "the call was made again");
+    assert_eq!(rig.core().last_order, 0);
 }
 
 #[test]

@@ -1,20 +1,25 @@
 //! The shell's part of the contract, in memory: a clock, a journal of bytes, checkpoints, a wire with
 //! faults. It can kill the core between any two effects and start it again from what was durable.
 
-use super::delta::Reads;
+use super::answers::QueryFault;
 use super::doubts::Doubts;
 use super::script::{Scripted, Step};
-use super::venue::{Fault, Kind, SimVenue, TestDialect, failure};
+use super::venue::{Fault, Kind, SimVenue, TestDialect};
 use crate::agent::core::*;
-use crate::market::{CheckConfig, Instrument, InstrumentKind, Instruments, Lots, Marks, PriceTicks};
-use crate::orders::{Action, Digest, IntentState, RiskLimits, StrategyEvent, Verdict};
+use crate::market::{
+    CheckConfig, Excerpt, FaultKind, Field, Instrument, InstrumentKind, Instruments, Lots, Marks, PriceTicks,
+};
+use crate::orders::{Digest, IntentState, RiskLimits, StrategyEvent, Verdict};
 use crate::plugin::Strategy;
 use crate::resilience::{
     BudgetConfig, DegradationConfig, Gate, GateConfig, LimiterConfig, Phase, RetryConfig, SharedGate,
     Verdict as BreakerVerdict,
 };
-use crate::venue::{Outcome, Question, Reply, Request, RequestKind, RetryAfterHeader};
+use crate::venue::Request;
 use std::num::NonZeroU32;
+
+/// The number of a sample that no strategy may be shown.
+pub(super) const UNTRUE: u64 = u64::MAX;
 
 const MS: u64 = 1_000_000;
 /// Wall time at the start of a test.
@@ -34,7 +39,7 @@ pub(super) struct Rig {
     /// Makes the strategies of the components that a test swaps in.
     pub(super) components: BTreeMap<Digest, Make>,
     pub(super) venue: SimVenue,
-    gate: SharedGate,
+    pub(super) gate: SharedGate,
     /// Durable records as they are read back from their bytes; record number n is at n - 1.
     pub(super) journal: Vec<Entry>,
     /// Written, and not yet durable.
@@ -43,9 +48,13 @@ pub(super) struct Rig {
     pub(super) checkpoint_fails: bool,
     /// Whether the test says when records become durable.
     pub(super) hold_acks: bool,
-    events: VecDeque<Event>,
+    /// The effect from which on nothing can be written any more.
+    pub(super) disk_fails_at: Option<u64>,
+    /// Whether that has happened to this process.
+    disk_failed: bool,
+    pub(super) events: VecDeque<Event>,
     /// What happens at a moment to come.
-    later: Vec<(MonoNanos, Later)>,
+    pub(super) later: Vec<(MonoNanos, Later)>,
     /// One per attempt; `Delivered` when there are none left.
     pub(super) faults: VecDeque<Fault>,
     /// One per question; an answer comes at once when there are none left.
@@ -54,7 +63,7 @@ pub(super) struct Rig {
     pub(super) baseline_faults: VecDeque<QueryFault>,
     /// Baselines that were asked for, and when.
     pub(super) baselines: Vec<(IntentKey, MonoNanos)>,
-    doubts: Doubts,
+    pub(super) doubts: Doubts,
     /// Whether the account cannot be read before an attempt.
     pub(super) baselines_lost: bool,
     /// Whether no question gets through.
@@ -73,7 +82,7 @@ pub(super) struct Rig {
     pub(super) sent: Vec<(Request, u32, MonoNanos)>,
     pub(super) letters: Vec<Letter>,
     /// When each intent became a letter.
-    lettered_at: BTreeMap<IntentKey, MonoNanos>,
+    pub(super) lettered_at: BTreeMap<IntentKey, MonoNanos>,
     /// Calls that were handed over for a recording.
     pub(super) recorded: Vec<Stretch>,
     pub(super) alerts: Vec<String>,
@@ -88,30 +97,23 @@ pub(super) struct Rig {
     /// New instances that were asked for.
     pub(super) instances: Vec<(u64, Digest)>,
     pub(super) stopped: bool,
+    /// How long the venue is said to remember a key.
+    pub(super) key_window: Duration,
+    /// The latest moment that the host's clock has shown.
+    pub(super) latest_wall: UnixNanos,
     /// How far the host's clock is ahead of the venue's.
-    ahead_ns: i64,
+    pub(super) ahead_ns: i64,
     pub(super) effects: u64,
     /// The effect before which the core dies.
     pub(super) kill_at: Option<u64>,
     seq: u64,
     /// The mode as it was before the step whose effects are performed.
-    mode: Mode,
+    pub(super) mode: Mode,
     /// Whether every event and every effect is printed, as `RINGFENCE_TRACE` in the environment asks for.
     traces: bool,
 }
 
-/// What becomes of one question on its way.
-#[derive(Clone, Debug)]
-pub(super) enum QueryFault {
-    Answered,
-    Lost,
-    /// The venue looks at once, and its answer takes this long.
-    Slow(Duration),
-    /// At a venue without ids: what the account shows contradicts itself.
-    Shown(Reads),
-}
-
-enum Later {
+pub(super) enum Later {
     Tell(Event),
     Arrive(Request),
 }
@@ -202,6 +204,8 @@ impl Rig {
             checkpoints: Vec::new(),
             checkpoint_fails: false,
             hold_acks: false,
+            disk_fails_at: None,
+            disk_failed: false,
             events: VecDeque::new(),
             later: Vec::new(),
             faults: VecDeque::new(),
@@ -227,6 +231,8 @@ impl Rig {
             hold_instances: false,
             instances: Vec::new(),
             stopped: false,
+            key_window: Duration::from_secs(20 * 3_600),
+            latest_wall: UnixNanos(EPOCH),
             ahead_ns: 0,
             effects: 0,
             kill_at: None,
@@ -236,64 +242,11 @@ impl Rig {
         }
     }
 
-    /// A fresh instance of a component.
-    pub(super) fn fresh(&self, plugin: Digest) -> Box<dyn Strategy> {
-        match (self.components.get(&plugin), self.make) {
-            (Some(make), _) => make(),
-            (None, Some(make)) => make(),
-            (None, None) => Box::new(self.strategy.clone()),
-        }
-    }
-
-    /// Lets a component be found by its digest, as a component store does.
-    pub(super) fn component(&mut self, name: &str, make: impl Fn() -> Box<dyn Strategy> + 'static) -> Digest {
-        let digest = Digest::of(name.as_bytes());
-        self.components.insert(digest, std::rc::Rc::new(make));
-        digest
-    }
-
-    /// A component that shall take over, with everything that a shell brings.
-    pub(super) fn candidate(&self, plugin: Digest, probation_ticks: u64) -> Candidate {
-        let running = self.core().config().plugin;
-        Candidate {
-            number: 1,
-            strategy: self.fresh(plugin),
-            plugin,
-            settings: self.core().config().settings.clone(),
-            shadow: None,
-            probation_ticks,
-            standby: Some(self.fresh(running)),
-            fresh: false,
-            reason: crate::orders::SwapReason::Operator,
-            note: "a better one".into(),
-        }
-    }
-
-    /// The same, beside the running one first.
-    pub(super) fn shadowed(&self, plugin: Digest, ticks: u64) -> Candidate {
-        let strategy = self.fresh(plugin);
-        let shadow = Some(Shadow { strategy, ticks: ticks.try_into().unwrap() });
-        Candidate { shadow, ..self.candidate(plugin, 0) }
-    }
-
-    pub(super) fn swap(&mut self, candidate: Candidate) {
-        self.step(Event::Swap(Box::new(candidate)));
-        self.run();
-    }
-
-    /// The code of the last refusal of a swap.
-    pub(super) fn refused(&self) -> Option<&str> {
-        self.swaps.iter().rev().find_map(|news| match &news.event {
-            SwapEvent::Refused(failure) => Some(failure.code.as_ref()),
-            _ => None,
-        })
-    }
-
     fn parts(&self, strategy: Scripted, plugin: Digest) -> Parts {
         let made = self.components.contains_key(&plugin) || self.make.is_some();
         Parts {
             strategy: if made { self.fresh(plugin) } else { Box::new(strategy) },
-            dialect: Arc::new(TestDialect::new(self.venue.kind, self.tells())),
+            dialect: Arc::new(TestDialect::new(self.venue.kind, self.key_window, self.tells())),
             gate: Box::new(self.gate.clone()),
             check: CheckConfig::default(),
         }
@@ -358,6 +311,7 @@ impl Rig {
         unsynced.truncate(unsynced_kept);
         self.journal.extend(unsynced.iter().map(|bytes| Entry::decode(0, bytes).unwrap()));
         self.kill_at = None;
+        (self.disk_fails_at, self.disk_failed) = (None, false);
     }
 
     pub(super) fn step(&mut self, event: Event) {
@@ -387,6 +341,15 @@ impl Rig {
         }
     }
 
+    /// The disk is full, or broken: what is not durable by now may be on it or not, and the shell says so once.
+    fn fail_disk(&mut self) {
+        self.events.retain(|event| !matches!(event, Event::Journaled(_)));
+        if !std::mem::replace(&mut self.disk_failed, true) {
+            let failure = Failure::new(Class::Resource, "enospc", Phase::Done, "scripted");
+            self.events.push_front(Event::JournalFailed(failure));
+        }
+    }
+
     fn sync(&mut self) {
         for bytes in std::mem::take(&mut self.unsynced) {
             self.journal.push(Entry::decode(0, &bytes).unwrap());
@@ -395,6 +358,9 @@ impl Rig {
 
     /// Makes everything durable, and tells the core.
     pub(super) fn ack(&mut self) {
+        if self.disk_failed {
+            return;
+        }
         self.sync();
         let number = self.journal.len() as u64;
         self.step(Event::Journaled(number));
@@ -424,32 +390,17 @@ impl Rig {
                 let written = (self.journal.len() + self.unsynced.len()) as u64;
                 assert_eq!(entry.number, written + 1, "records are numbered without a gap");
                 self.unsynced.push(entry.encode().unwrap());
-                if !self.hold_acks {
+                if self.disk_fails_at.is_some_and(|at| at <= self.effects) {
+                    self.fail_disk();
+                } else if !self.hold_acks {
                     self.events.push_back(Event::Journaled(entry.number));
                 }
             }
             Effect::Send { request, attempt } => self.send(Request::clone(&request), attempt),
             Effect::Query { question, number } => self.query(&question, number),
             Effect::Baseline { request, number } => self.baseline(&request, number),
-            Effect::ReadUpdates { number } => {
-                self.reads.1 += 1;
-                let from = usize::try_from(self.core().cursor()).unwrap();
-                let shown = if self.tells() { self.venue.shown() } else { from };
-                let read = Event::Updates {
-                    cursor: shown as u64,
-                    updates: self.venue.log[from.min(shown)..shown].to_vec(),
-                };
-                self.read(
-                    |outcome| Event::UpdatesRead { number, outcome: outcome.map(|_| ()) },
-                    Some(read),
-                    Vec::new(),
-                );
-            }
-            Effect::ReadPositions { number } => {
-                self.reads.0 += 1;
-                let held = vec![(super::X, Lots(self.venue.shown_position()))];
-                self.read(|outcome| Event::Positions { number, outcome }, None, held);
-            }
+            Effect::ReadUpdates { number } => self.read_updates(number),
+            Effect::ReadPositions { number } => self.read_positions(number),
             Effect::Checkpoint(snapshot) => {
                 let after = self.journal.iter().skip(snapshot.number as usize);
                 let is_fed = |entry: &Entry| matches!(entry.record, Record::Fed { .. });
@@ -489,196 +440,6 @@ impl Rig {
         }
     }
 
-    fn send(&mut self, request: Request, attempt: u32) {
-        let about = |record: &&Record| match record {
-            Record::Submitting { key, .. } => *key == request.key,
-            _ => false,
-        };
-        let latest = self.records().rev().find(about);
-        let durable =
-            matches!(latest, Some(Record::Submitting { attempt: durable, .. }) if *durable == attempt);
-        assert!(durable, "attempt {attempt} was sent before it was durable");
-        self.check_permitted(&request);
-        self.check_proven(&request);
-        self.sent.push((request.clone(), attempt, self.now.mono));
-        let ambiguous = |code: &str| Outcome::Ambiguous(failure(code, Phase::MaybeSent));
-        let (mut wait, mut retry_after) = (Duration::ZERO, None);
-        let outcome = match self.faults.pop_front().unwrap_or(Fault::Delivered) {
-            Fault::Delivered => self.venue.receive(&request, false),
-            Fault::NotSent => Outcome::NotSent(failure("connect", Phase::NotSent)),
-            Fault::Dropped => ambiguous("timeout"),
-            Fault::ReplyLost => {
-                let _ = self.venue.receive(&request, false);
-                ambiguous("reset")
-            }
-            Fault::ExecutedLater(after) => {
-                self.later.push((self.now.mono.after(after), Later::Arrive(request.clone())));
-                ambiguous("timeout")
-            }
-            Fault::Duplicated => {
-                let _ = self.venue.receive(&request, false);
-                self.venue.receive(&request, false)
-            }
-            Fault::Refused => self.venue.receive(&request, true),
-            Fault::KeyReused => {
-                Outcome::Refused(Failure::new(Class::Logic, "key_reused", Phase::Done, "scripted"))
-            }
-            Fault::TurnedAway => Outcome::Refused(failure("http_404", Phase::MaybeSent)),
-            Fault::Unauthorized => Outcome::Refused(failure("unauthorized", Phase::Done)),
-            Fault::Throttled(value) => {
-                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
-                Outcome::NotSent(Failure::new(Class::Api, "http_429", Phase::NotSent, "scripted"))
-            }
-            Fault::Busy(value) => {
-                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
-                Outcome::Ambiguous(Failure::new(Class::Api, "in_progress", Phase::MaybeSent, "scripted"))
-            }
-            Fault::Slow(by) => {
-                wait = by;
-                self.venue.receive(&request, false)
-            }
-        };
-        let reply = Reply { outcome, latency: wait, retry_after };
-        let event = Event::Replied { key: request.key, attempt, reply };
-        if wait.is_zero() {
-            self.events.push_back(event);
-        } else {
-            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
-        }
-    }
-
-    fn query(&mut self, question: &Question, number: u64) {
-        let (request, key) = (&question.request, question.request.key);
-        let intent = self.core().ledger().intent(&key).unwrap();
-        let is_known = intent.state == IntentState::Acknowledged;
-        assert!(intent.maybe_executed() || is_known, "asked about what is certain: {intent:?}");
-        self.queries.push((key, self.now.mono));
-        let lost = if self.queries_lost { QueryFault::Lost } else { QueryFault::Answered };
-        let known = self.acknowledged();
-        let look = |reads: Reads| match self.venue.kind {
-            Kind::NoIds => self.venue.query_account(question, &known, reads),
-            _ => self.venue.query(request),
-        };
-        let (wait, outcome) = match self.query_faults.pop_front().unwrap_or(lost) {
-            QueryFault::Answered => (Duration::ZERO, look(Reads::Good)),
-            QueryFault::Lost => (Duration::ZERO, Outcome::Ambiguous(failure("timeout", Phase::MaybeSent))),
-            QueryFault::Slow(wait) => (wait, look(Reads::Good)),
-            QueryFault::Shown(reads) => (Duration::ZERO, look(reads)),
-        };
-        let event =
-            Event::Queried { key, number, reply: Reply { outcome, latency: wait, retry_after: None } };
-        if wait.is_zero() {
-            self.events.push_back(event);
-        } else {
-            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
-        }
-    }
-
-    /// Orders whose ids the venue has told, as far as the host remembers.
-    fn acknowledged(&self) -> BTreeSet<IntentKey> {
-        let intents = self.core().ledger().intents().iter();
-        intents.filter(|(_, intent)| intent.state == IntentState::Acknowledged).map(|(key, _)| *key).collect()
-    }
-
-    fn baseline(&mut self, request: &Request, number: u64) {
-        let key = request.key;
-        self.baselines.push((key, self.now.mono));
-        let at = self.venue_time(self.now.mono);
-        let look = |reads| self.venue.baseline(at, reads);
-        let lost = if self.baselines_lost { QueryFault::Lost } else { QueryFault::Answered };
-        let (wait, result) = match self.baseline_faults.pop_front().unwrap_or(lost) {
-            QueryFault::Answered => (Duration::ZERO, look(Reads::Good)),
-            QueryFault::Lost => (Duration::ZERO, Err(failure("timeout", Phase::NotSent))),
-            QueryFault::Slow(wait) => (wait, look(Reads::Good)),
-            QueryFault::Shown(reads) => (Duration::ZERO, look(reads)),
-        };
-        let event = Event::Baselined { key, number, result };
-        if wait.is_zero() {
-            self.events.push_back(event);
-        } else {
-            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
-        }
-    }
-
-    /// I1 at a venue that remembers no keys: nothing is sent while an earlier attempt may have been executed,
-    /// and where only the account tells, nothing while that is so of any order.
-    fn check_proven(&mut self, request: &Request) {
-        if self.venue.kind == Kind::Keys {
-            return;
-        }
-        self.doubts.fold(&self.journal);
-        assert_eq!(self.doubts.of(&request.key), 1, "{} was sent again without proof", request.key);
-        if self.venue.kind != Kind::NoIds || matches!(request.kind, RequestKind::Cancel(_)) {
-            return;
-        }
-        let ledger = self.core().ledger();
-        let moves = |key: &&IntentKey| {
-            ledger.intent(key).is_some_and(|intent| !matches!(intent.action, Action::Cancel(_)))
-        };
-        let others: Vec<_> = self.doubts.keys().filter(moves).filter(|key| **key != request.key).collect();
-        assert!(others.is_empty(), "{} was sent while {others:?} are in doubt", request.key);
-        assert!(ledger.intent(&request.key).unwrap().baseline.is_some(), "sent without a baseline");
-    }
-
-    /// Answers a read of the account, now or later, with what the venue shows now.
-    fn read(
-        &mut self,
-        answer: impl FnOnce(Result<Vec<(InstrumentId, Lots)>, Failure>) -> Event,
-        before: Option<Event>,
-        held: Vec<(InstrumentId, Lots)>,
-    ) {
-        let lost = if self.reads_lost { QueryFault::Lost } else { QueryFault::Answered };
-        let (wait, events) = match self.read_faults.pop_front().unwrap_or(lost) {
-            QueryFault::Answered | QueryFault::Shown(_) => {
-                (Duration::ZERO, before.into_iter().chain([answer(Ok(held))]))
-            }
-            QueryFault::Slow(wait) => (wait, before.into_iter().chain([answer(Ok(held))])),
-            QueryFault::Lost => {
-                let failed = answer(Err(failure("timeout", Phase::MaybeSent)));
-                (Duration::ZERO, None.into_iter().chain([failed]))
-            }
-        };
-        for event in events {
-            if wait.is_zero() {
-                self.events.push_back(event);
-            } else {
-                self.later.push((self.now.mono.after(wait), Later::Tell(event)));
-            }
-        }
-    }
-
-    /// The venue does not answer for a while, and then does again, with everything that happened meanwhile.
-    pub(super) fn reconnect(&mut self) {
-        self.poll();
-        self.step(Event::VenueBack);
-        self.run();
-    }
-
-    /// I14: what leaves is what the mode lets pass.
-    fn check_permitted(&self, request: &Request) {
-        let intent = self.core().ledger().intent(&request.key).unwrap();
-        let asks = intent.maybe_executed() && self.venue.kind == Kind::Keys;
-        let permitted = intent.by_host
-            || match (self.mode, intent.action) {
-                (Mode::Full, _) | (Mode::ReadOnly, Action::Cancel(_)) => true,
-                (Mode::ReadOnly, Action::Submit(order)) => order.options.reduce_only || asks,
-                (Mode::ReadOnly, Action::Amend(_)) => asks,
-                (Mode::Observation | Mode::Shutdown, _) => false,
-            };
-        assert!(permitted, "{:?} was sent in mode {}", intent.action, self.mode);
-    }
-
-    /// An answer that the venue never gave, to an attempt in the air.
-    pub(super) fn reply(&mut self, key: IntentKey, attempt: u32, fault: Fault) {
-        let outcome = match fault {
-            Fault::Refused => Outcome::Refused(failure("refused", Phase::Done)),
-            _ => Outcome::Ambiguous(failure("timeout", Phase::MaybeSent)),
-        };
-        let reply = Reply { outcome, latency: Duration::ZERO, retry_after: None };
-        self.step(Event::Replied { key, attempt, reply });
-        self.run();
-    }
-
     /// Lets time pass, and everything happen that falls into it.
     pub(super) fn advance(&mut self, ms: u64) {
         let until = MonoNanos(self.now.mono.0 + ms * MS);
@@ -697,6 +458,7 @@ impl Rig {
     fn go_to(&mut self, mono: MonoNanos) {
         let wall = UnixNanos(self.venue_time(mono).0.saturating_add_signed(self.ahead_ns));
         self.now = Now { mono, wall };
+        self.latest_wall = self.latest_wall.max(wall);
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= mono);
         self.later = later;
         let mut due: Vec<(MonoNanos, Later)> = due;
@@ -713,7 +475,7 @@ impl Rig {
         self.venue.now = mono;
     }
 
-    const fn venue_time(&self, mono: MonoNanos) -> UnixNanos {
+    pub(super) const fn venue_time(&self, mono: MonoNanos) -> UnixNanos {
         UnixNanos(EPOCH + mono.0)
     }
 
@@ -752,6 +514,39 @@ impl Rig {
         self.run();
     }
 
+    /// A sample that cannot be true. No strategy is shown one; both kinds of strategy here look.
+    pub(super) fn sample_badly(&mut self, kind: u64) {
+        let hour_ns = 3_600_000 * MS;
+        let good = Tick {
+            instrument: super::X,
+            seq: UNTRUE,
+            event_time: self.now.wall,
+            last_price: PriceTicks(self.venue.price),
+            volume: Lots(1),
+            marks: Marks::TRADE,
+            ..Tick::default()
+        };
+        let bad = match kind {
+            0 => Err(FaultKind::NotANumber { field: Field::Price, found: Excerpt::new(b"NaN") }.into()),
+            1 => Ok(Tick { last_price: PriceTicks(0), ..good }),
+            2 => Ok(Tick { last_price: PriceTicks(-self.venue.price), ..good }),
+            3 => Ok(Tick { last_price: PriceTicks(i64::MAX), ..good }),
+            4 => Ok(Tick { event_time: UnixNanos(self.now.wall.0 - hour_ns), ..good }),
+            5 => Ok(Tick { event_time: UnixNanos(self.now.wall.0 + hour_ns), ..good }),
+            6 => Ok(Tick { bid_price: PriceTicks(9), ask_price: PriceTicks(8), ..good }),
+            _ => Ok(Tick { instrument: InstrumentId(7), ..good }),
+        };
+        let Some(before) =
+            self.core.as_ref().filter(|_| !self.stopped).map(|core| core.stats().samples_dropped)
+        else {
+            return;
+        };
+        self.step(Event::Sample(bad));
+        let dropped = self.core.as_ref().map(|core| core.stats().samples_dropped);
+        assert!(dropped.is_none_or(|dropped| dropped == before + 1), "a bad sample was taken for a good one");
+        self.run();
+    }
+
     /// One tick on which the strategy does this.
     pub(super) fn tick_with(&mut self, step: Step) {
         self.strategy.script().ticks.push_back(step);
@@ -760,31 +555,6 @@ impl Rig {
 
     pub(super) fn want(&mut self, intents: Vec<OrderIntent>) {
         self.tick_with(Step::Want(intents));
-    }
-
-    /// The venue's updates after the core's cursor.
-    pub(super) fn poll(&mut self) {
-        let Some(core) = self.core.as_ref() else { return };
-        let from = usize::try_from(core.cursor()).unwrap();
-        self.poll_from(from.min(self.venue.log.len()));
-    }
-
-    /// Whether the venue tells of changes by itself; one that knows no ids of ours cannot.
-    fn tells(&self) -> bool {
-        self.reports_changes && self.venue.kind != Kind::NoIds
-    }
-
-    pub(super) fn poll_from(&mut self, from: usize) {
-        // Without ids of ours, the venue reports only orders whose own ids it has told, and those in full.
-        let updates = match self.venue.kind {
-            Kind::NoIds => {
-                let known = self.acknowledged();
-                self.venue.log.iter().filter(|update| known.contains(&update.key)).cloned().collect()
-            }
-            _ => self.venue.log[from..].to_vec(),
-        };
-        self.step(Event::Updates { cursor: self.venue.log.len() as u64, updates });
-        self.run();
     }
 
     pub(super) fn operator(&mut self, order: Operator) {
@@ -838,84 +608,6 @@ impl Rig {
             _ => None,
         });
         decisions.flatten().map(|decided| decided.verdict.clone()).collect()
-    }
-
-    /// All faults end, and time passes until the host has recovered from what there was.
-    pub(super) fn heal(&mut self) {
-        self.kill_at = None;
-        self.faults.clear();
-        self.query_faults.clear();
-        self.baseline_faults.clear();
-        self.queries_lost = false;
-        self.baselines_lost = false;
-        self.read_faults.clear();
-        self.reads_lost = false;
-        self.hold_acks = false;
-        self.checkpoint_fails = false;
-        self.set_clock(0);
-        self.ack();
-        self.run();
-        let mut quiet = 0;
-        for _ in 0..90 {
-            self.live(10_000);
-            // Longer than the pause between two looks at the account for a dead letter.
-            quiet = if self.later.is_empty() { quiet + 1 } else { 0 };
-            if self.venue.kind == Kind::Keys {
-                self.replay_unresolved();
-            } else if quiet % 10 == 9 {
-                self.decide_unresolved();
-            }
-            let caught_up = self.core().cursor() == self.venue.log.len() as u64 && self.later.is_empty();
-            if caught_up && !self.core().has_open_intents() && self.core().mode() == Mode::Full {
-                break;
-            }
-        }
-    }
-
-    /// An operator sends again what nobody knows the outcome of, now that the venue is well.
-    fn replay_unresolved(&mut self) {
-        let unresolved = IntentState::DeadLettered { ambiguous: true };
-        let intents = self.core().ledger().intents().iter();
-        let unresolved: Vec<_> = intents
-            .filter(|(_, intent)| intent.state == unresolved)
-            .map(|(key, intent)| Operator::Replay { key: *key, replay: intent.replay + 1 })
-            .collect();
-        for order in unresolved {
-            self.operator(order);
-        }
-    }
-
-    /// An operator looks at the account. What it shows has been adopted by now, so nothing that is left was
-    /// executed; unless it became a letter just now and was not looked for since.
-    fn decide_unresolved(&mut self) {
-        let looked_for = |key: &IntentKey| {
-            let since = self.lettered_at.get(key).map(|at| self.now.mono.since(*at));
-            since.is_none_or(|since| since > Duration::from_secs(90))
-        };
-        let unresolved: Vec<_> = self.core().ledger().unresolved().filter(looked_for).collect();
-        for key in unresolved {
-            let intent = self.core().ledger().intent(&key).unwrap();
-            let replay = intent.replay + 1;
-            let places = matches!(intent.action, Action::Submit(_));
-            assert!(
-                !places || self.venue.executed(&key) == 0,
-                "an executed order was not adopted: {intent:?}"
-            );
-            self.operator(match places && replay == 1 {
-                true => Operator::Replay { key, replay },
-                false => Operator::Resolve { key, note: "the account shows no trace of it".into() },
-            });
-        }
-    }
-
-    /// Time passes in good health: the market moves on, the venue is probed when needed and asked for news.
-    pub(super) fn live(&mut self, ms: u64) {
-        for _ in 0..ms.div_ceil(10_000) {
-            self.tick();
-            self.probe();
-            self.poll();
-            self.advance(10_000);
-        }
     }
 
     pub(super) fn stop(&mut self) {

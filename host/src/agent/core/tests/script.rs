@@ -1,6 +1,6 @@
 //! A strategy that does what a test says and remembers what it was told.
 
-use crate::market::Tick;
+use crate::market::{Tick, UnixNanos};
 use crate::orders::{OrderIntent, StrategyEvent};
 use crate::plugin::{
     CallError, Fault, Metadata, Services, Session, StateSnapshot, Strategy, TickContext, TrapKind,
@@ -29,7 +29,11 @@ impl Step {
 }
 
 pub(super) fn trap() -> CallError {
-    CallError::Trap { kind: TrapKind::Unreachable, detail: "scripted".into() }
+    trap_of(TrapKind::Unreachable)
+}
+
+pub(super) fn trap_of(kind: TrapKind) -> CallError {
+    CallError::Trap { kind, detail: "scripted".into() }
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +46,8 @@ pub(super) struct Script {
     pub(super) answer: Option<fn(&StrategyEvent) -> Vec<OrderIntent>>,
     pub(super) heard: Vec<StrategyEvent>,
     pub(super) ticks_seen: u64,
+    /// When the newest tick of this life of it was made.
+    last_stamp: UnixNanos,
     pub(super) session: Option<Session>,
     pub(super) state: Option<StateSnapshot>,
     pub(super) loaded: Option<StateSnapshot>,
@@ -100,18 +106,22 @@ impl Strategy for Scripted {
         let mut script = self.script();
         script.session = Some(session.clone());
         script.starts += 1;
+        script.last_stamp = UnixNanos::default();
         script.init_error.clone().map_or(Ok(()), Err)
     }
 
     fn on_tick(
         &mut self,
-        _: &Tick,
+        tick: &Tick,
         _: &TickContext,
         services: &mut Box<Services>,
         intents: &mut Vec<OrderIntent>,
     ) -> Result<(), CallError> {
         let step = {
             let mut script = self.script();
+            let follows = script.last_stamp <= tick.event_time && tick.seq != super::rig::UNTRUE;
+            assert!(follows, "the strategy was shown {tick:?}");
+            script.last_stamp = tick.event_time;
             script.ticks_seen += 1;
             script.ticks.pop_front()
         };

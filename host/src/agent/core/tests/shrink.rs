@@ -28,6 +28,7 @@ pub(super) enum Which {
     NoIds,
     Keeping,
     Exchanging,
+    Sandboxed,
 }
 
 /// A disturbance that can be left out.
@@ -42,10 +43,14 @@ pub(super) enum Quiet {
     Polls,
     Reconnects,
     Observing,
+    DiskFailures,
+    BadSamples,
+    Misbehaviour,
+    Hours,
 }
 
 impl Quiet {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::Deaths,
         Self::HeldAcks,
         Self::Checkpoints,
@@ -54,6 +59,10 @@ impl Quiet {
         Self::Polls,
         Self::Reconnects,
         Self::Observing,
+        Self::DiskFailures,
+        Self::BadSamples,
+        Self::Misbehaviour,
+        Self::Hours,
     ];
 }
 

@@ -1,9 +1,10 @@
 //! Seeded runs: each seed draws its own faults, delays and deaths, then heals, and the books must agree
 //! with the venue's.
 
+use super::answers::QueryFault;
 use super::bars::check_bars;
 use super::keeper::Keeper;
-use super::rig::QueryFault;
+use super::script::Step;
 use super::shrink::{Cut, Quiet, Which};
 use super::venue::Kind;
 use super::weather::{Stream, Weather};
@@ -12,6 +13,7 @@ use crate::agent::core::{Candidate, Event, FailAction, Operator, ReconcileStage}
 use crate::orders::{Entry, IntentState, Record};
 use crate::resilience::Mode;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 const SEEDS: u64 = 400;
@@ -52,6 +54,7 @@ fn run_cut(cut: &Cut) -> Vec<Entry> {
         Which::NoIds => run(cut, Kind::NoIds),
         Which::Keeping => run_keeping(cut),
         Which::Exchanging => run_exchanging(cut),
+        Which::Sandboxed => run_keeping(cut),
     }
 }
 
@@ -88,8 +91,20 @@ fn die_and_rise(rig: &mut Rig, weather: &mut Weather) {
         // It may die again while it starts.
         rig.kill_at = Some(rig.effects + 1 + weather.below(Stream::Deaths, 8));
     }
+    if weather.happens(Stream::Writes, weather.disk_fails) {
+        // Or the disk fails while it starts.
+        fail_disk(rig, weather, 8);
+    }
     rig.start();
     rig.run();
+}
+
+/// The disk takes no more records after some effects to come.
+fn fail_disk(rig: &mut Rig, weather: &mut Weather, below: u64) {
+    let after = 1 + weather.below(Stream::Writes, below);
+    if weather.lets(Quiet::DiskFailures) {
+        rig.disk_fails_at = Some(rig.effects + after);
+    }
 }
 
 fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
@@ -99,6 +114,9 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
         // Most deaths fall on the effects around a send.
         let after = 1 + weather.below(Stream::Deaths, 14);
         rig.kill_at = weather.lets(Quiet::Deaths).then_some(rig.effects + after);
+    }
+    if weather.happens(Stream::Writes, weather.disk_fails) {
+        fail_disk(rig, weather, 14);
     }
     let turns = weather.happens(Stream::People, weather.observe);
     if turns && !weather.observes {
@@ -122,13 +140,28 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
             rig.set_clock(ahead_s);
         }
     }
+    if weather.happens(Stream::Hours, weather.hours) {
+        let ahead_s = [3_600, -3_600, 0][weather.below(Stream::Hours, 3) as usize];
+        if weather.lets(Quiet::Hours) {
+            rig.set_clock(ahead_s);
+        }
+    }
+    if weather.happens(Stream::Samples, weather.bad_sample) {
+        let kind = weather.below(Stream::Samples, 8);
+        if weather.lets(Quiet::BadSamples) {
+            rig.sample_badly(kind);
+        }
+    }
     let price = 90 + weather.below(Stream::Market, 21) as i64;
     rig.venue.trade_at(price.clamp(rig.venue.price - 5, rig.venue.price + 5));
     let wanted = weather.intents(rig.venue.price);
     if rig.make.is_some() {
         rig.tick();
     } else {
-        rig.want(wanted);
+        let fails = weather.happens(Stream::Plugin, weather.misbehave);
+        let failure = weather.misbehaviour();
+        let fails = fails && weather.lets(Quiet::Misbehaviour);
+        rig.tick_with(if fails { failure } else { Step::Want(wanted) });
     }
     if turns {
         weather.observes ^= true;
@@ -175,7 +208,7 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
         rig.ack();
         rig.run();
     }
-    while rig.core.is_none() {
+    while rig.core.is_none() || rig.stopped {
         die_and_rise(rig, weather);
     }
 }
@@ -255,7 +288,10 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
     weather.components = vec![
         rig.component("steady", Keeper::fresh),
         rig.component("fragile", Keeper::fragile),
-        rig.component("other", Keeper::fresh),
+        rig.component(
+            "other",
+            if weather.lets(Quiet::Misbehaviour) { Keeper::greedy } else { Keeper::fresh },
+        ),
     ];
     rig.config.plugin = weather.components[seed as usize % 3];
     rig.make = Some(Keeper::fresh);
@@ -304,7 +340,16 @@ fn run(cut: &Cut, kind: Kind) -> Vec<Entry> {
         if weather.observe > 0 {
             config.degradation.dwell_ms = 1_000;
         }
+        // One that fails is given another chance, however often it does.
+        config.supervision.strikes_max = NonZeroU32::MAX;
+        config.supervision.backoff_ms = 200;
+        config.on_halt = [FailAction::Hold, FailAction::Cancel, FailAction::Flatten][seed as usize % 3];
     });
+    if kind == Kind::Keys && seed % 4 == 1 && weather.set_clock == 0 && weather.hours == 0 {
+        // The venue forgets keys, and not as soon as the host is told to expect.
+        rig.key_window = Duration::from_secs(90);
+        rig.venue.keys_kept = Some(Duration::from_secs(150));
+    }
     // One without ids tells the ids of its own, and what the account shows is what it has executed.
     rig.venue.terse = seed.is_multiple_of(4) && kind != Kind::NoIds;
     // Behind, but never by as much as the host is told to expect.
@@ -339,8 +384,20 @@ fn run(cut: &Cut, kind: Kind) -> Vec<Entry> {
 /// The same weather over a strategy that keeps state.
 fn run_keeping(cut: &Cut) -> Vec<Entry> {
     let (mut weather, seed) = (Weather::new(cut, Kind::Keys), cut.seed);
-    let has_bars = seed % 2 == 1;
-    let mut rig = Rig::keeping(if has_bars { Keeper::of_bars } else { Keeper::fresh });
+    let sandboxed = cut.which == Which::Sandboxed;
+    let has_bars = !sandboxed && seed % 2 == 1;
+    let mut rig = if sandboxed {
+        let mut rig = Rig::unstarted(Kind::Keys, |config, _| {
+            config.record_inputs = true;
+            (config.plugin, config.settings) = (sandboxed::digest(), sandboxed::settings());
+        });
+        rig.make = Some(sandboxed::instance);
+        rig.start();
+        rig.run();
+        rig
+    } else {
+        Rig::keeping(if has_bars { Keeper::of_bars } else { Keeper::fresh })
+    };
     rig.venue.terse = seed.is_multiple_of(4);
     rig.venue.lag = Duration::from_millis(weather.below(Stream::Venue, rig.config.limits.settle_ms));
     let turns = 5 + weather.below(Stream::Clock, 30);
@@ -369,9 +426,24 @@ fn whatever_fails_and_dies_a_strategy_that_keeps_state_is_rebuilt_to_the_byte() 
 }
 
 #[test]
+fn whatever_fails_and_dies_a_component_in_the_sandbox_is_rebuilt_to_the_byte() {
+    survives(Which::Sandboxed, "whatever_fails_and_dies_a_component_in_the_sandbox_is_rebuilt_to_the_byte");
+    // It does trade.
+    let decides = |entry: &Entry| matches!(entry.record, Record::Decided(_));
+    assert!(run_cut(&Cut::whole(Which::Sandboxed, 0)).iter().filter(|entry| decides(entry)).count() > 3);
+}
+
+#[test]
 fn a_seed_always_writes_the_same_journal() {
-    let all =
-        [Which::Keys, Which::ClientIds, Which::OpenIds, Which::NoIds, Which::Keeping, Which::Exchanging];
+    let all = [
+        Which::Keys,
+        Which::ClientIds,
+        Which::OpenIds,
+        Which::NoIds,
+        Which::Keeping,
+        Which::Exchanging,
+        Which::Sandboxed,
+    ];
     for which in all {
         for seed in SEEDS..SEEDS + 5 {
             let cut = Cut::whole(which, seed);

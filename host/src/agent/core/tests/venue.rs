@@ -73,10 +73,14 @@ impl Kind {
 pub(super) struct TestDialect(VenueProfile);
 
 impl TestDialect {
-    pub(super) fn new(kind: Kind, reports_changes: bool) -> Self {
+    pub(super) fn new(kind: Kind, key_window: Duration, reports_changes: bool) -> Self {
+        let capability = match kind.capability() {
+            Capability::IdempotentKeys { .. } => Capability::IdempotentKeys { window: key_window },
+            other => other,
+        };
         Self(VenueProfile {
             name: "sim".into(),
-            capability: kind.capability(),
+            capability,
             request_timeout: Duration::from_secs(10),
             refusal_is_proof: true,
             reports_changes,
@@ -151,6 +155,8 @@ pub(super) struct SimVenue {
     logged_at: Vec<MonoNanos>,
     /// What moved the position, and when.
     moves: Vec<(MonoNanos, i64)>,
+    /// How long it remembers a key.
+    pub(super) keys_kept: Option<Duration>,
     /// Orders that it has forgotten.
     pub(super) forgotten: BTreeSet<IntentKey>,
     /// How far its updates and positions are behind, each on its own.
@@ -170,6 +176,11 @@ impl SimVenue {
         if self.kind == Kind::OpenIds && self.resting.contains_key(&request.key) {
             // As the client reads the venue's refusal of an id that an open order has.
             return Outcome::Ambiguous(failure("duplicate_client_id", Phase::MaybeSent));
+        }
+        if let Some(kept) = self.keys_kept
+            && self.executed_at.get(&request.key).is_some_and(|at| at.after(kept) <= self.now)
+        {
+            self.answers.remove(&request.key);
         }
         // Only where keys are remembered is the same request not executed again.
         if self.kind != Kind::Keys || !self.answers.contains_key(&request.key) {

@@ -1,11 +1,13 @@
 //! What one seed does: every rate, and every choice of every turn.
 
+use super::answers::QueryFault;
 use super::delta::Reads;
-use super::rig::QueryFault;
+use super::script::trap_of;
 use super::shrink::{Cut, Quiet, Which};
 use super::venue::Kind;
 use super::*;
 use crate::orders::{AmendOrder, Digest};
+use crate::plugin::TrapKind;
 use crate::random::SplitMix64;
 use std::time::Duration;
 
@@ -22,10 +24,14 @@ pub(super) enum Stream {
     Clock,
     People,
     Components,
+    Writes,
+    Samples,
+    Plugin,
+    Hours,
 }
 
 impl Stream {
-    const COUNT: usize = 10;
+    const COUNT: usize = 14;
 }
 
 /// What one seed does, as rates in a hundred.
@@ -47,6 +53,14 @@ pub(super) struct Weather {
     pub(super) pause: u64,
     /// How often the clock on the wall is set.
     pub(super) set_clock: u64,
+    /// How often the disk stops taking records.
+    pub(super) disk_fails: u64,
+    /// How often a sample cannot be true.
+    pub(super) bad_sample: u64,
+    /// How often the strategy fails.
+    pub(super) misbehave: u64,
+    /// How often the clock on the wall jumps by an hour.
+    pub(super) hours: u64,
     pub(super) poll: u64,
     /// How often the venue is lost and comes back.
     pub(super) reconnect: u64,
@@ -69,6 +83,9 @@ impl Weather {
         let sometimes = |drawn: u64| drawn.saturating_sub(20);
         let (unsaved, pause, set_clock) = (sometimes(rate(60)), sometimes(rate(30)), sometimes(rate(35)));
         let faults = random.next_u64();
+        let mut rate = |most: u64| random.below(most + 1);
+        let (disk_fails, bad_sample) = (sometimes(rate(28)), sometimes(rate(50)));
+        let (misbehave, hours) = (sometimes(rate(35)), sometimes(rate(27)));
         let observe = if seed % 3 == 1 { 25 } else { 0 };
         let reconnect = if seed % 2 == 1 { 30 } else { 0 };
         let mut weather = Self {
@@ -82,6 +99,10 @@ impl Weather {
             unsaved,
             pause,
             set_clock,
+            disk_fails,
+            bad_sample,
+            misbehave,
+            hours,
             poll,
             reconnect,
             observe,
@@ -168,6 +189,18 @@ impl Weather {
             true if lost => QueryFault::Lost,
             true if self.kind == Kind::NoIds && shown => QueryFault::Shown(reads),
             true => QueryFault::Slow(delay),
+        }
+    }
+
+    /// What a strategy does that fails.
+    pub(super) fn misbehaviour(&mut self) -> Step {
+        let fails = |error| Step::Spoil(|services| services.kv_set("spoiled", vec![1]).unwrap(), error);
+        match self.below(Stream::Plugin, 5) {
+            0 => Step::trap(),
+            1 => fails(trap_of(TrapKind::Fuel)),
+            2 => fails(trap_of(TrapKind::Memory)),
+            3 => Step::fault(),
+            _ => Step::Want((0..10_000).map(|id| buy(self.next_order + id, 1)).collect()),
         }
     }
 

@@ -1,0 +1,113 @@
+//! The way of an attempt to the venue, and of the answer back.
+
+use super::rig::{Later, Rig};
+use super::venue::{Fault, Kind, failure};
+use crate::agent::core::*;
+use crate::orders::Action;
+use crate::resilience::Phase;
+use crate::venue::{Outcome, Reply, Request, RequestKind, RetryAfterHeader};
+
+impl Rig {
+    pub(super) fn send(&mut self, request: Request, attempt: u32) {
+        let about = |record: &&Record| match record {
+            Record::Submitting { key, .. } => *key == request.key,
+            _ => false,
+        };
+        let latest = self.records().rev().find(about);
+        let durable =
+            matches!(latest, Some(Record::Submitting { attempt: durable, .. }) if *durable == attempt);
+        assert!(durable, "attempt {attempt} was sent before it was durable");
+        self.check_permitted(&request);
+        self.check_proven(&request);
+        self.sent.push((request.clone(), attempt, self.now.mono));
+        let ambiguous = |code: &str| Outcome::Ambiguous(failure(code, Phase::MaybeSent));
+        let (mut wait, mut retry_after) = (Duration::ZERO, None);
+        let outcome = match self.faults.pop_front().unwrap_or(Fault::Delivered) {
+            Fault::Delivered => self.venue.receive(&request, false),
+            Fault::NotSent => Outcome::NotSent(failure("connect", Phase::NotSent)),
+            Fault::Dropped => ambiguous("timeout"),
+            Fault::ReplyLost => {
+                let _ = self.venue.receive(&request, false);
+                ambiguous("reset")
+            }
+            Fault::ExecutedLater(after) => {
+                self.later.push((self.now.mono.after(after), Later::Arrive(request.clone())));
+                ambiguous("timeout")
+            }
+            Fault::Duplicated => {
+                let _ = self.venue.receive(&request, false);
+                self.venue.receive(&request, false)
+            }
+            Fault::Refused => self.venue.receive(&request, true),
+            Fault::KeyReused => {
+                Outcome::Refused(Failure::new(Class::Logic, "key_reused", Phase::Done, "scripted"))
+            }
+            Fault::TurnedAway => Outcome::Refused(failure("http_404", Phase::MaybeSent)),
+            Fault::Unauthorized => Outcome::Refused(failure("unauthorized", Phase::Done)),
+            Fault::Throttled(value) => {
+                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                Outcome::NotSent(Failure::new(Class::Api, "http_429", Phase::NotSent, "scripted"))
+            }
+            Fault::Busy(value) => {
+                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                Outcome::Ambiguous(Failure::new(Class::Api, "in_progress", Phase::MaybeSent, "scripted"))
+            }
+            Fault::Slow(by) => {
+                wait = by;
+                self.venue.receive(&request, false)
+            }
+        };
+        let reply = Reply { outcome, latency: wait, retry_after };
+        let event = Event::Replied { key: request.key, attempt, reply };
+        if wait.is_zero() {
+            self.events.push_back(event);
+        } else {
+            self.later.push((self.now.mono.after(wait), Later::Tell(event)));
+        }
+    }
+
+    /// I1 at a venue that remembers no keys: nothing is sent while an earlier attempt may have been executed,
+    /// and where only the account tells, nothing while that is so of any order.
+    fn check_proven(&mut self, request: &Request) {
+        if self.venue.kind == Kind::Keys {
+            return;
+        }
+        self.doubts.fold(&self.journal);
+        assert_eq!(self.doubts.of(&request.key), 1, "{} was sent again without proof", request.key);
+        if self.venue.kind != Kind::NoIds || matches!(request.kind, RequestKind::Cancel(_)) {
+            return;
+        }
+        let ledger = self.core().ledger();
+        let moves = |key: &&IntentKey| {
+            ledger.intent(key).is_some_and(|intent| !matches!(intent.action, Action::Cancel(_)))
+        };
+        let others: Vec<_> = self.doubts.keys().filter(moves).filter(|key| **key != request.key).collect();
+        assert!(others.is_empty(), "{} was sent while {others:?} are in doubt", request.key);
+        assert!(ledger.intent(&request.key).unwrap().baseline.is_some(), "sent without a baseline");
+    }
+
+    /// I14: what leaves is what the mode lets pass.
+    fn check_permitted(&self, request: &Request) {
+        let intent = self.core().ledger().intent(&request.key).unwrap();
+        let asks = intent.maybe_executed() && self.venue.kind == Kind::Keys;
+        let permitted = intent.by_host
+            || match (self.mode, intent.action) {
+                (Mode::Full, _) | (Mode::ReadOnly, Action::Cancel(_)) => true,
+                (Mode::ReadOnly, Action::Submit(order)) => order.options.reduce_only || asks,
+                (Mode::ReadOnly, Action::Amend(_)) => asks,
+                (Mode::Observation | Mode::Shutdown, _) => false,
+            };
+        assert!(permitted, "{:?} was sent in mode {}", intent.action, self.mode);
+    }
+
+    /// An answer that the venue never gave, to an attempt in the air.
+    pub(super) fn reply(&mut self, key: IntentKey, attempt: u32, fault: Fault) {
+        let outcome = match fault {
+            Fault::Refused => Outcome::Refused(failure("refused", Phase::Done)),
+            _ => Outcome::Ambiguous(failure("timeout", Phase::MaybeSent)),
+        };
+        let reply = Reply { outcome, latency: Duration::ZERO, retry_after: None };
+        self.step(Event::Replied { key, attempt, reply });
+        self.run();
+    }
+}
