@@ -92,6 +92,8 @@ def run(mutant):
     if not ends:
         running = set(re.findall(r"^test (\S+) has been running", out, re.MULTILINE)) - set(PASSED.findall(out))
         found += sorted(name for name in running if name not in found)
+        if not found:
+            sys.exit(f"{mutant['name']}: no test failed within {SECONDS_MAX} s, and not all have run; nothing else may run meanwhile")
     seeds = [int(first) for _, first in SEEDS.findall(out)]
     return found, min(seeds) + 1 if seeds else None
 

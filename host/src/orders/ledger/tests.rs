@@ -125,6 +125,18 @@ fn only_the_venues_denial_ends_the_ambiguity_and_its_own_word_takes_the_denial_b
     assert!(ledger.working(OrderId(1)).is_some());
 }
 
+fn baseline(second: u64) -> Baseline {
+    Baseline {
+        at: at(second),
+        position: Lots(0),
+        entry_price: None,
+        position_id: None,
+        newest_trades: Vec::new(),
+        waiting_orders: Vec::new(),
+        sizing_price: None,
+    }
+}
+
 fn doubtful() -> Ledger {
     let mut ledger = ledger();
     ledger.submitting(at(2), key(1), None).unwrap();
@@ -193,16 +205,7 @@ fn an_operators_replay_is_no_evidence() {
     ledger.deny(at(3), key(1), Proof::Replayed).unwrap();
     assert_eq!(state(&ledger), &IntentState::Intended);
     assert!(ledger.intent(&key(1)).unwrap().maybe_executed());
-    let baseline = Baseline {
-        at: at(4),
-        position: Lots(0),
-        entry_price: None,
-        position_id: None,
-        newest_trades: Vec::new(),
-        waiting_orders: Vec::new(),
-        sizing_price: None,
-    };
-    ledger.submitting(at(4), key(1), Some(baseline)).unwrap();
+    ledger.submitting(at(4), key(1), Some(baseline(4))).unwrap();
     // A venue without ids refuses this attempt, and says nothing about the one before.
     ledger.attempted(at(5), key(1), &Outcome::Refused(failed(Phase::Done))).unwrap();
     assert_eq!(state(&ledger), &IntentState::Ambiguous);

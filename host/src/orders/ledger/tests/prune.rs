@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::market::Money;
-use crate::venue::Baseline;
 
 const HOUR_S: u64 = 3_600;
 
@@ -159,17 +158,8 @@ fn a_strategy_that_changes_its_quotes_for_hours_keeps_a_small_state() {
 #[test]
 fn none_of_an_instrument_is_forgotten_while_only_the_account_can_tell_what_became_of_an_order_in_it() {
     let mut ledger = Ledger::default();
-    let baseline = Baseline {
-        at: at(2 * HOUR_S),
-        position: Lots(0),
-        entry_price: None,
-        position_id: None,
-        newest_trades: Vec::new(),
-        waiting_orders: Vec::new(),
-        sizing_price: None,
-    };
     ledger.decide(at(2 * HOUR_S), &decision(1, submit(1), 0)).unwrap();
-    ledger.submitting(at(2 * HOUR_S), key(1), Some(baseline)).unwrap();
+    ledger.submitting(at(2 * HOUR_S), key(1), Some(baseline(2 * HOUR_S))).unwrap();
     // By a clock that was set back.
     order_filled(&mut ledger, 2, HOUR_S);
     let _ = ledger.prune(at(3 * HOUR_S));
