@@ -6,8 +6,12 @@
 #[cfg(target_os = "linux")]
 mod direct;
 mod fault;
+#[cfg(test)]
+mod memory;
 
 pub use fault::{Fault, FaultDisk, FaultKind};
+#[cfg(test)]
+pub use memory::MemoryDisk;
 
 use super::{Class, Classified};
 use std::fmt;
@@ -139,7 +143,7 @@ pub trait DiskFile: Send {
 
 /// A disk.
 pub trait Disk: Send + Sync {
-    /// Makes a directory and its parents; one that exists is left as it is.
+    /// Makes a directory and its parents, and their names durable; one that exists is left as it is.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -247,7 +251,12 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> Result<(), DiskError> {
-        fs::create_dir_all(path).map_err(|e| DiskError::new(DiskOperation::CreateDir, path, &e))
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+        fs::create_dir_all(path).map_err(|e| DiskError::new(DiskOperation::CreateDir, path, &e))?;
+        let folders = missing.iter().filter_map(|dir| dir.parent());
+        let here = |folder: &Path| folder.as_os_str().is_empty();
+        folders.into_iter().try_for_each(|dir| self.sync_dir(if here(dir) { Path::new(".") } else { dir }))
     }
 
     fn create_new(&self, path: &Path) -> Result<Box<dyn DiskFile>, DiskError> {

@@ -42,6 +42,8 @@ pub use degradation::{
     BandError, Degradation, DegradationConfig, DegradationState, DrawdownBand, FlowError, ModeCause,
     ModeChange, Signals,
 };
+#[cfg(test)]
+pub use disk::MemoryDisk;
 pub use disk::{
     BLOCK_BYTES, DirLock, Disk, DiskError, DiskFile, DiskOperation, Fault, FaultDisk, FaultKind, LockError,
     RealDisk,

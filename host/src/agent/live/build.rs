@@ -13,8 +13,8 @@ use crate::orders::journal::{FileJournal, JournalSummary};
 use crate::orders::{AgentName, Books, Digest, Entry, IntentState, OrderId};
 use crate::plugin::{DataNeeds, Plugin, Sandbox, Services, Session, Setting, Strategy, Terms};
 use crate::resilience::{
-    CheckpointStore, Classified, DeadLetter, DeadLetterStore, Failure, Gate, Loaded, Opened, Phase, RealDisk,
-    SharedGate,
+    CheckpointStore, Classified, DeadLetter, DeadLetterStore, Disk, Failure, Gate, Loaded, Opened, Phase,
+    RealDisk, SharedGate,
 };
 use crate::venue::feed::PriceSource;
 use crate::venue::http::{HttpDialect, HttpVenue};
@@ -260,7 +260,7 @@ pub(super) async fn check_accounts(config: &Config, venues: &[BuiltVenue]) -> Re
 }
 
 /// What the checkpoints remember of an agent.
-pub(super) struct Remembered {
+pub(in crate::agent) struct Remembered {
     /// The newest one that verifies, and the last record of the journal in it.
     pub state: Option<(State, u64)>,
     /// How many do not.
@@ -268,13 +268,14 @@ pub(super) struct Remembered {
 }
 
 /// The agent's newest good checkpoint, and where the next one goes.
-pub(super) fn load_state(
+pub(in crate::agent) fn load_state(
     config: &Config,
     agent: &AgentConfig,
+    disk: Arc<dyn Disk>,
 ) -> Result<(Remembered, AgentStore), StartError> {
     let dir = config.data_dir.join("checkpoints").join(agent.name.as_str());
     let (checkpoints, loaded) =
-        CheckpointStore::open(&dir, agent.name.as_str(), config.checkpoints.clone(), Arc::new(RealDisk))?;
+        CheckpointStore::open(&dir, agent.name.as_str(), config.checkpoints.clone(), disk)?;
     let (state, bad) = match loaded {
         Loaded::FirstRun => (None, 0),
         // Bad ones that an earlier start has set aside count too: this is no first run.
@@ -296,7 +297,7 @@ pub(super) fn load_state(
 
 /// What the journal holds of one agent.
 #[derive(Default)]
-pub(super) struct Story {
+pub(in crate::agent) struct Story {
     /// Records that its checkpoint does not contain.
     pub entries: Vec<Entry>,
     /// The incarnation that ran last.
@@ -307,12 +308,11 @@ pub(super) struct Story {
     pub last_seq: u64,
 }
 
-/// The journal and what it holds.
-pub(super) struct OpenedJournal {
-    pub journal: FileJournal,
-    pub summary: JournalSummary,
+/// What the journal holds.
+#[derive(Default)]
+pub(in crate::agent) struct Stories {
     /// By configured agent.
-    pub stories: BTreeMap<AgentName, Story>,
+    pub by_agent: BTreeMap<AgentName, Story>,
     /// The first record of every agent, whether it is configured or not.
     pub first_seqs: BTreeMap<AgentName, u64>,
     /// Every component that a record names, of any agent.
@@ -320,31 +320,15 @@ pub(super) struct OpenedJournal {
 }
 
 /// Opens the journal and keeps, per agent, the records that its checkpoint does not contain.
-pub(super) fn open_journal(config: &Config, remembered: &[Remembered]) -> Result<OpenedJournal, StartError> {
-    let mut known: BTreeMap<&AgentName, (u32, u64)> = BTreeMap::new();
-    for (agent, Remembered { state, .. }) in config.agent.iter().zip(remembered) {
-        known.insert(&agent.name, (agent.incarnation, state.as_ref().map_or(0, |(state, _)| state.number)));
-    }
-    let mut stories = BTreeMap::<AgentName, Story>::new();
-    let (mut first_seqs, mut components) = (BTreeMap::new(), BTreeSet::new());
+pub(super) fn open_journal(
+    config: &Config,
+    remembered: &[Remembered],
+) -> Result<(FileJournal, JournalSummary, Stories), StartError> {
+    let mut stories = Stories::default();
     let dir = config.data_dir.join("journal");
-    let opened = FileJournal::open(&dir, config.journal.clone(), Arc::new(RealDisk), &mut |seq, payload| {
-        let entry = Entry::decode(seq, payload)
-            .map_err(|error| Failure::new(error.class(), error.code(), Phase::Done, error.to_string()))?;
-        first_seqs.entry(entry.agent.clone()).or_insert(seq);
-        components.extend(components_of(&entry.record));
-        let Some((incarnation, number)) = known.get(&entry.agent).copied() else { return Ok(()) };
-        let story = stories.entry(entry.agent.clone()).or_default();
-        story.incarnation = Some(entry.incarnation);
-        // Records of an incarnation that an operator has closed are history.
-        if entry.incarnation >= incarnation {
-            (story.last_number, story.last_seq) = (entry.number, seq);
-            if entry.number > number {
-                story.entries.push(entry);
-            }
-        }
-        Ok(())
-    });
+    let mut visit = stories.gather(config, remembered);
+    let opened = FileJournal::open(&dir, config.journal.clone(), Arc::new(RealDisk), &mut visit);
+    drop(visit);
     let (journal, summary) = opened?;
     if let Some(torn) = &summary.torn {
         tracing::warn!(
@@ -355,12 +339,47 @@ pub(super) fn open_journal(config: &Config, remembered: &[Remembered]) -> Result
             torn.seq
         );
     }
-    Ok(OpenedJournal { journal, summary, stories, first_seqs, components })
+    Ok((journal, summary, stories))
+}
+
+impl Stories {
+    /// Keeps, per agent, the records that its checkpoint does not contain.
+    pub fn gather(
+        &mut self,
+        config: &Config,
+        remembered: &[Remembered],
+    ) -> impl FnMut(u64, &[u8]) -> Result<(), Failure> {
+        let mut known: BTreeMap<AgentName, (u32, u64)> = BTreeMap::new();
+        for (agent, Remembered { state, .. }) in config.agent.iter().zip(remembered) {
+            known.insert(
+                agent.name.clone(),
+                (agent.incarnation, state.as_ref().map_or(0, |(state, _)| state.number)),
+            );
+        }
+        let Self { by_agent: stories, first_seqs, components } = self;
+        move |seq, payload| {
+            let entry = Entry::decode(seq, payload)
+                .map_err(|error| Failure::new(error.class(), error.code(), Phase::Done, error.to_string()))?;
+            first_seqs.entry(entry.agent.clone()).or_insert(seq);
+            components.extend(components_of(&entry.record));
+            let Some((incarnation, number)) = known.get(&entry.agent).copied() else { return Ok(()) };
+            let story = stories.entry(entry.agent.clone()).or_default();
+            story.incarnation = Some(entry.incarnation);
+            // Records of an incarnation that an operator has closed are history.
+            if entry.incarnation >= incarnation {
+                (story.last_number, story.last_seq) = (entry.number, seq);
+                if entry.number > number {
+                    story.entries.push(entry);
+                }
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Whether what the disk remembers of an agent can be continued: neither a lost journal nor lost
 /// checkpoints are ever taken for a first run.
-pub(super) fn check_story(
+pub(in crate::agent) fn check_story(
     agent: &AgentConfig,
     remembered: &Remembered,
     story: &Story,

@@ -81,7 +81,8 @@ impl ComponentStore {
     pub fn keep(&self, file: &Path, digest: Digest, bytes_max: u64) -> Result<(), ComponentStoreError> {
         let path = self.path(digest);
         match self.disk.read(&path, bytes_max) {
-            Ok(bytes) if Digest::of(&bytes) == digest => return Ok(()),
+            // Whoever gave it its name may not have lived to make that durable.
+            Ok(bytes) if Digest::of(&bytes) == digest => return self.settle_names(),
             // What has rotted is no component of this name: a good one takes its place.
             Ok(_) => {}
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::FileTooLarge) => {}
@@ -105,8 +106,12 @@ impl ComponentStore {
         written.sync_data()?;
         drop(written);
         self.disk.rename(&unnamed, &path)?;
+        self.settle_names()
+    }
+
+    /// Makes the names in the folder durable, and the folder's own, which is new the first time.
+    fn settle_names(&self) -> Result<(), ComponentStoreError> {
         self.disk.sync_dir(&self.dir)?;
-        // The folder itself is new the first time.
         Ok(self.disk.sync_dir(self.dir.parent().unwrap_or(&self.dir))?)
     }
 
@@ -137,7 +142,7 @@ impl ComponentStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resilience::{Fault, FaultDisk, FaultKind, RealDisk};
+    use crate::resilience::{Fault, FaultDisk, FaultKind, MemoryDisk, RealDisk};
 
     const MAX: u64 = 1_000;
 
@@ -216,5 +221,29 @@ mod tests {
             steps += 1;
         }
         assert!(steps > 5, "only {steps} steps failed");
+    }
+
+    #[test]
+    fn what_was_kept_outlives_a_loss_of_power_even_if_an_earlier_try_had_failed() {
+        for operation in 0..12 {
+            let (dir, file, digest) = rig();
+            let memory = MemoryDisk::default();
+            memory.create_dir(dir.path()).unwrap();
+            let mut copy = memory.create_new(&file).unwrap();
+            copy.write_at(0, b"a component").unwrap();
+            copy.sync_data().unwrap();
+            memory.sync_dir(dir.path()).unwrap();
+            let fault = Fault { operation, kind: FaultKind::Io, lasting: true };
+            let failing = FaultDisk::new(Arc::new(memory.clone()), Some(fault));
+            let _ = ComponentStore::new(dir.path(), Arc::new(failing)).keep(&file, digest, MAX);
+            let store = ComponentStore::new(dir.path(), Arc::new(memory.clone()));
+            store.keep(&file, digest, MAX).unwrap();
+            memory.lose_all();
+            assert_eq!(
+                memory.read(&store.path(digest), MAX).unwrap(),
+                b"a component",
+                "operation {operation}"
+            );
+        }
     }
 }

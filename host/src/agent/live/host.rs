@@ -1,7 +1,7 @@
 //! A host: everything that a configuration names, put together, started, and stopped in order.
 
 use super::build::{
-    BuiltVenue, OpenedJournal, Recorded, build_venues, check_accounts, check_story, check_strategies,
+    BuiltVenue, Recorded, Stories, build_venues, check_accounts, check_story, check_strategies,
     decided_letters, is_news, load_state, open_feed, open_journal, open_letters, open_publisher, recover,
 };
 use super::clock::SystemClock;
@@ -28,7 +28,7 @@ use crate::market::{InstrumentId, Instruments, UnixNanos};
 use crate::orders::Mode;
 use crate::orders::journal::{FileJournal, Journal};
 use crate::plugin::Sandbox;
-use crate::resilience::{Classified, DirLock, GateStats, LetterAlert, LetterAlertConfig, RealDisk};
+use crate::resilience::{Classified, DirLock, Disk, GateStats, LetterAlert, LetterAlertConfig, RealDisk};
 use crate::venue::feed::{PriceFeed, PriceFeedConfig};
 use crate::venue::http::HttpVenue;
 use std::collections::BTreeMap;
@@ -137,20 +137,22 @@ impl Host {
         }
         runtime.block_on(check_accounts(config, &venues))?;
 
-        std::fs::create_dir_all(&config.data_dir)
-            .map_err(|error| system(&format!("create {}", config.data_dir.display()), &error))?;
+        RealDisk.create_dir(&config.data_dir).map_err(|error| StartError::System {
+            what: format!("cannot create {}", config.data_dir.display()),
+            reason: error.message,
+        })?;
         // Held before anything below is touched: opening already tidies up.
         let lock = DirLock::acquire(&config.data_dir)?;
         sandbox.keep_compiled();
         let mut remembered = Vec::new();
         let mut stores = Vec::new();
         for agent in &config.agent {
-            let (state, store) = load_state(config, agent)?;
+            let (state, store) = load_state(config, agent, Arc::new(RealDisk))?;
             remembered.push(state);
             stores.push(store);
         }
-        let OpenedJournal { journal, summary, mut stories, first_seqs, mut components } =
-            open_journal(config, &remembered)?;
+        let (journal, summary, found) = open_journal(config, &remembered)?;
+        let Stories { by_agent: mut stories, first_seqs, mut components } = found;
         let journal = Arc::new(journal);
         for (agent, store) in config.agent.iter().zip(&mut stores) {
             store.first_seq = first_seqs.get(&agent.name).copied().unwrap_or(summary.next_seq);

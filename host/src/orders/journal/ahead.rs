@@ -28,6 +28,14 @@ impl Ahead {
         self.thread = thread.spawn(move || Spare::prepare(&dir, &*disk, first_seq, bytes)).ok();
     }
 
+    /// Waits until nothing is made beside the writer any more.
+    #[cfg(test)]
+    pub fn settle(&self) {
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            std::thread::yield_now();
+        }
+    }
+
     /// The file, if one was begun and the disk took it; waits when it is not finished. A failure here has
     /// cost no record: the writer tries again itself, and what fails then is final.
     pub fn take(&mut self) -> Option<Spare> {

@@ -7,7 +7,7 @@ use super::{Journal, JournalConfig, JournalError, NewRecord, Visit};
 use crate::resilience::{DirLock, Disk, DiskError};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -68,27 +68,49 @@ impl FileJournal {
         disk: Arc<dyn Disk>,
         visit: Visit<'_>,
     ) -> Result<(Self, JournalSummary), JournalError> {
+        let (journal, summary, writer, jobs) = Self::open_parts(dir, config, disk, visit)?;
+        let thread = thread::Builder::new().name("journal".to_owned());
+        let handle =
+            thread.spawn(move || writer.run(&jobs)).map_err(|e| JournalError::Thread(e.to_string()))?;
+        *lock(&journal.writer) = Some(handle);
+        Ok((journal, summary))
+    }
+
+    /// A journal without a thread: whoever drives the simulation writes what is queued.
+    #[cfg(test)]
+    pub(crate) fn open_stepwise(
+        dir: &Path,
+        config: JournalConfig,
+        disk: Arc<dyn Disk>,
+        visit: Visit<'_>,
+    ) -> Result<(Self, JournalSummary, impl FnMut() + use<>), JournalError> {
+        let (journal, summary, mut writer, jobs) = Self::open_parts(dir, config, disk, visit)?;
+        Ok((journal, summary, move || writer.step(&jobs)))
+    }
+
+    fn open_parts(
+        dir: &Path,
+        config: JournalConfig,
+        disk: Arc<dyn Disk>,
+        visit: Visit<'_>,
+    ) -> Result<(Self, JournalSummary, Writer, Receiver<Job>), JournalError> {
         check_config(&config)?;
         disk.create_dir(dir)?;
         let lock = Arc::new(DirLock::acquire(dir)?);
         let (writer, summary) = Writer::open(dir, &config, Arc::clone(&disk), Arc::clone(&lock), visit)?;
-        let shared = writer.shared();
         let capacity = usize::try_from(config.queue_records_max.get()).unwrap_or(usize::MAX);
-        let (sender, receiver) = sync_channel(capacity);
-        let thread = thread::Builder::new().name("journal".to_owned());
-        let handle =
-            thread.spawn(move || writer.run(&receiver)).map_err(|e| JournalError::Thread(e.to_string()))?;
+        let (sender, jobs) = sync_channel(capacity);
         let journal = Self {
             dir: dir.to_owned(),
             disk,
             config,
-            shared,
+            shared: writer.shared(),
             sender: RwLock::new(Some(sender)),
-            writer: Mutex::new(Some(handle)),
+            writer: Mutex::new(None),
             compaction_failed: OnceLock::new(),
             _lock: lock,
         };
-        Ok((journal, summary))
+        Ok((journal, summary, writer, jobs))
     }
 
     /// Why nothing can be written any more, if so.

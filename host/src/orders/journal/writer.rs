@@ -44,11 +44,13 @@ impl Writer {
             disk.remove(&dir.join(name))?;
         }
         let mut segments: BTreeSet<u64> = segments.into_iter().collect();
+        // A host may have died, or its disk failed, between giving a segment or the directory its name and making the
+        // name durable. Whatever is written from now on would go with it.
+        disk.sync_dir(dir)?;
+        disk.sync_dir(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         let (segment, chain) = match last {
             Some(last) => (Segment::resume(dir, &*disk, &last, &mut summary)?, last.chain),
             None => {
-                // The directory itself may be as new as its first file.
-                disk.sync_dir(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
                 let header = Header { first_seq: FIRST_SEQ, chain: GENESIS };
                 segments.insert(FIRST_SEQ);
                 (Segment::create(dir, &*disk, header, config)?, GENESIS)
@@ -76,16 +78,8 @@ impl Writer {
     }
 
     pub fn run(mut self, jobs: &Receiver<Job>) {
-        let group_max = usize::try_from(self.config.group_records_max.get()).unwrap_or(usize::MAX);
         while let Ok(first) = jobs.recv() {
-            let mut staged = self.stage_all(first);
-            while staged < group_max
-                && let Ok(job) = jobs.try_recv()
-            {
-                staged += self.stage_all(job);
-            }
-            self.commit();
-            self.look_ahead();
+            self.write_group(first, jobs);
         }
         if let Some(spare) = self.ahead.take() {
             spare.discard(&*self.disk);
@@ -93,6 +87,28 @@ impl Writer {
         if self.shared.failure().is_none() {
             // From now on, damage to any record is known to be damage. A failure costs only that.
             let _ = self.segment.mark(self.synced);
+        }
+    }
+
+    /// Makes durable what is queued, as far as a group has room.
+    fn write_group(&mut self, first: Job, jobs: &Receiver<Job>) {
+        let group_max = usize::try_from(self.config.group_records_max.get()).unwrap_or(usize::MAX);
+        let mut staged = self.stage_all(first);
+        while staged < group_max
+            && let Ok(job) = jobs.try_recv()
+        {
+            staged += self.stage_all(job);
+        }
+        self.commit();
+        self.look_ahead();
+    }
+
+    /// What the thread does with the next job, and with the file that it has made beside it.
+    #[cfg(test)]
+    pub fn step(&mut self, jobs: &Receiver<Job>) {
+        if let Ok(first) = jobs.try_recv() {
+            self.write_group(first, jobs);
+            self.ahead.settle();
         }
     }
 

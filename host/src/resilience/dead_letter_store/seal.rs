@@ -225,15 +225,16 @@ impl Seal {
 
     /// Says, durably, that this change is about to be made.
     pub fn announce(&mut self, mark: &Mark, disk: &dyn Disk) -> Result<(), StoreError> {
-        let created = match &self.file {
-            Some(_) => false,
-            None => self.open(disk)?,
-        };
+        let is_first = self.file.is_none();
+        if is_first {
+            self.open(disk)?;
+        }
         self.write(mark, false)?;
         if let Some(file) = &mut self.file {
             file.sync_data()?;
         }
-        if created && let Some(dir) = self.path.parent() {
+        // Whoever made it may not have lived to make its name durable.
+        if is_first && let Some(dir) = self.path.parent() {
             disk.sync_dir(dir)?;
         }
         Ok(())
@@ -247,14 +248,12 @@ impl Seal {
         self.write(mark, true)
     }
 
-    /// Whether the file was created.
-    fn open(&mut self, disk: &dyn Disk) -> Result<bool, StoreError> {
-        let (file, created) = match disk.open(&self.path) {
-            Err(error) if error.kind == ErrorKind::NotFound => (disk.create_new(&self.path)?, true),
-            opened => (opened?, false),
-        };
-        self.file = Some(file);
-        Ok(created)
+    fn open(&mut self, disk: &dyn Disk) -> Result<(), StoreError> {
+        self.file = Some(match disk.open(&self.path) {
+            Err(error) if error.kind == ErrorKind::NotFound => disk.create_new(&self.path)?,
+            opened => opened?,
+        });
+        Ok(())
     }
 
     fn write(&mut self, mark: &Mark, settled: bool) -> Result<(), StoreError> {
@@ -266,8 +265,9 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resilience::RealDisk;
+    use crate::resilience::{Fault, FaultDisk, FaultKind, MemoryDisk, RealDisk};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn mark(change: u64) -> Mark {
         let mut tally = Tally::default();
@@ -285,6 +285,21 @@ mod tests {
             let mut bad = bytes;
             bad[at / 8] ^= 1 << (at % 8);
             assert_eq!(Mark::decode(&bad), None, "bit {at}");
+        }
+    }
+
+    #[test]
+    fn what_was_announced_outlives_a_loss_of_power_even_if_an_earlier_try_had_failed() {
+        for operation in 0..6 {
+            let (dir, disk) = (Path::new("/letters"), MemoryDisk::default());
+            disk.create_dir(dir).unwrap();
+            let fault = Fault { operation, kind: FaultKind::Io, lasting: true };
+            let failing = FaultDisk::new(Arc::new(disk.clone()), Some(fault));
+            let _ = Seal::at(dir).announce(&mark(1), &failing);
+            Seal::at(dir).announce(&mark(2), &disk).unwrap();
+            disk.lose_all();
+            let said = Seal::read(dir, &disk).unwrap();
+            assert_eq!(said.newest, Some((mark(2), false)), "operation {operation}");
         }
     }
 

@@ -75,3 +75,37 @@ fn whichever_operation_fails_while_a_torn_tail_is_cut_the_next_try_succeeds() {
         }
     }
 }
+
+#[test]
+fn whichever_operation_fails_what_the_next_host_acknowledges_outlives_a_loss_of_power() {
+    for lasting in [false, true] {
+        for operation in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let memory = MemoryDisk::default();
+            let disk = FaultDisk::new(
+                Arc::new(memory.clone()),
+                Some(Fault { operation, kind: FaultKind::ShortWrite, lasting }),
+            );
+            let write = |count: u64| {
+                let Ok((journal, _, records)) = open_on(dir.path(), small(), Arc::new(disk.clone())) else {
+                    return 0;
+                };
+                let before = records.len() as u64;
+                (before + 1..=before + count).take_while(|n| append(&journal, &payload(*n)) == Ok(*n)).count()
+            };
+            // Enough to fill a segment, so that the name of the next one is among what fails.
+            write(6);
+            let clean = disk.operations() <= operation;
+            disk.set_fault(None);
+            let case = format!("operation {operation}, lasting {lasting}");
+            assert_eq!(write(2), 2, "{case}");
+            let (_, _, before) = open_on(dir.path(), small(), Arc::new(memory.clone())).unwrap();
+            memory.lose_all();
+            let (_, _, after) = open_on(dir.path(), small(), Arc::new(memory)).unwrap();
+            assert_eq!(after, before, "{case}");
+            if clean {
+                break;
+            }
+        }
+    }
+}

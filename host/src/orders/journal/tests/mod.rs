@@ -10,7 +10,7 @@ use super::segment::{
 };
 use super::*;
 use crate::resilience::{
-    Disk, DiskError, DiskFile, DiskOperation, Fault, FaultDisk, FaultKind, Phase, RealDisk,
+    Disk, DiskError, DiskFile, DiskOperation, Fault, FaultDisk, FaultKind, MemoryDisk, Phase, RealDisk,
 };
 use proptest::prelude::*;
 use std::fs;
