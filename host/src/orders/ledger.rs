@@ -190,7 +190,7 @@ impl Ledger {
         self.orders.get(&id)
     }
 
-    /// The other orders in the instrument of an order that work, or that have ended since a moment, as far as
+    /// The other orders in the instrument of an order that work, or that have not ended before a moment, as far as
     /// they can be found in an account: those with an id of the venue or a fill.
     pub fn others(&self, id: OrderId, since: UnixNanos) -> Vec<OtherOrder> {
         let Some(instrument) = self.orders.get(&id).map(|order| order.terms.instrument) else {
@@ -199,7 +199,7 @@ impl Ledger {
         let others = self.orders.iter().filter(|(other, order)| {
             **other != id
                 && order.terms.instrument == instrument
-                && order.closed_at.is_none_or(|closed| closed > since)
+                && order.closed_at.is_none_or(|closed| closed >= since)
                 && (order.venue_id.is_some() || !order.filled.is_zero())
         });
         let part = |(_, order): (_, &Order)| OtherOrder {

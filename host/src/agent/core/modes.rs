@@ -291,7 +291,7 @@ impl Core {
         if !self.dirty && !due {
             return;
         }
-        if self.ledger.prune(now.wall) {
+        if self.prune_ledger(now) {
             self.tell_forgotten(out);
         }
         self.save_strategy(now, out);

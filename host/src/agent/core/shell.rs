@@ -15,7 +15,18 @@ impl Core {
     /// Forgets closed orders that are old or too many. A checkpoint does it too; this is for a shell that takes
     /// none.
     pub fn forget_closed(&mut self, now: Now) {
-        self.ledger.prune(now.wall);
+        let _ = self.prune_ledger(now);
+    }
+
+    /// An attempt or a question in the air is answered, however long ago the order was closed otherwise.
+    pub(super) fn prune_ledger(&mut self, now: Now) -> bool {
+        let Self { ledger, flying, inquiries, preparations, watched, .. } = self;
+        ledger.prune(now.wall, |key| {
+            flying.contains_key(key)
+                || inquiries.contains_key(key)
+                || preparations.contains_key(key)
+                || watched.contains_key(key)
+        })
     }
 
     /// The share of the peak of equity that is lost now.

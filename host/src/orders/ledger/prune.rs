@@ -19,16 +19,16 @@ impl Ledger {
     /// How many closed orders are kept whole at most, and how many such cancels and changes.
     pub const WHOLE_MAX: usize = 1_000;
 
-    /// Forgets what is old or too much, but nothing that may still be sent again. Whether closed orders were
-    /// forgotten before their time.
+    /// Forgets what is old or too much, but nothing that may still be sent again, and no intent that the host
+    /// `waits` to hear of: what it hears is a record about it. Whether closed orders were forgotten before their time.
     ///
     /// Keys are not used again for that: a slot has the number of its call, and calls are numbered on from the
     /// state and the journal.
-    pub fn prune(&mut self, now: UnixNanos) -> bool {
-        self.bury(now);
+    pub fn prune(&mut self, now: UnixNanos, waits: impl Fn(&IntentKey) -> bool) -> bool {
+        self.bury(now, &waits);
         let forced = self.tombstones.prune(now);
         let is_done = |intent: &Intent| is_done_change(intent) && !is_fresh_letter(intent, now);
-        let done = self.intents.iter().filter(|(_, intent)| is_done(intent));
+        let done = self.intents.iter().filter(|(key, intent)| is_done(intent) && !waits(key));
         let mut done: Vec<(UnixNanos, IntentKey)> =
             done.map(|(key, intent)| (intent.last_at, *key)).collect();
         done.sort_unstable();
@@ -44,7 +44,7 @@ impl Ledger {
     }
 
     /// Moves closed orders that are old or too many to the tombstones, and forgets their intents.
-    fn bury(&mut self, now: UnixNanos) {
+    fn bury(&mut self, now: UnixNanos, waits: impl Fn(&IntentKey) -> bool) {
         let doubts = self.doubts();
         let (intents, tombstones) = (&self.intents, &mut self.tombstones);
         let stays = |order: &Order| {
@@ -55,7 +55,7 @@ impl Ledger {
             let letter = placing.is_some_and(|intent| is_fresh_letter(intent, now));
             // What the account shows of it must not be taken for the order in doubt. Whether it was closed before
             // that one's baseline cannot be told by a clock that may have been set back since.
-            open || letter || doubts.contains(&order.terms.instrument)
+            open || letter || waits(&order.key) || doubts.contains(&order.terms.instrument)
         };
         let closed = self.orders.iter().filter_map(|(id, order)| Some((order, order.closed_at?, *id)));
         let mut closed: Vec<(UnixNanos, OrderId)> =

@@ -195,7 +195,10 @@ fn the_other_orders_are_those_of_the_instrument_that_work_or_have_ended_since() 
     };
     let nameless = other(None, 10);
     assert_eq!(ledger.others(OrderId(4), at(3)), [nameless.clone(), other(Some("works"), 0)]);
-    assert_eq!(ledger.others(OrderId(3), at(3)), [nameless], "not itself");
+    let only = [nameless];
+    assert_eq!(ledger.others(OrderId(3), at(3)), only, "not itself");
+    assert_eq!(ledger.others(OrderId(3), at(4)), only, "one that ended at that moment");
+    assert_eq!(ledger.others(OrderId(3), at(5)), []);
     assert_eq!(ledger.others(OrderId(9), at(3)), []);
 }
 
@@ -383,7 +386,7 @@ proptest! {
             let unresolved = ledger.intents().values().any(|intent| intent.state == unresolved);
             prop_assert_eq!(unresolved, ledger.unresolved().next().is_some());
             if second % 7 == 0 {
-                let _ = ledger.prune(at(u64::from(second)));
+                let _ = ledger.prune(at(u64::from(second)), |_| false);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub(super) fn state_of(core: &Core, forgets_at: Option<UnixNanos>) -> State {
     let mut state = core.state();
     if let Some(at) = forgets_at {
-        state.ledger.prune(at);
+        state.ledger.prune(at, |_| false);
     }
     state
 }

@@ -5,6 +5,7 @@ use crate::agent::core::{Effect, Event, Operator};
 use crate::orders::{IntentState, Record, StrategyEvent};
 use crate::resilience::Mode;
 use crate::resilience::{Class, Failure, Phase};
+use std::time::Duration;
 
 #[test]
 fn nothing_is_sent_before_the_attempt_is_durable() {
@@ -63,7 +64,7 @@ fn news_that_the_venue_tells_twice_is_booked_once() {
 #[test]
 fn an_answer_that_comes_after_the_venues_report_is_not_booked_again() {
     let mut rig = Rig::new();
-    rig.faults.push_back(Fault::Slow(std::time::Duration::from_secs(5)));
+    rig.faults.push_back(Fault::Slow(Duration::from_secs(5)));
     rig.want(vec![buy(1, 2)]);
     rig.poll();
     assert_eq!(rig.position(), 2);
@@ -243,4 +244,30 @@ fn a_stopped_core_does_nothing() {
     let now = rig.now;
     rig.core.as_mut().unwrap().step(now, Event::Wake, &mut out);
     assert!(out.is_empty());
+}
+
+#[test]
+fn an_answer_that_comes_after_its_order_is_old_does_not_keep_the_host_from_starting() {
+    let mut rig = Rig::new();
+    rig.faults = [Fault::Slow(Duration::from_secs(8))].into();
+    rig.want(vec![buy(1, 2)]);
+    // The account tells of the fill before the reply does, and the clock is set an hour ahead.
+    rig.poll();
+    assert_eq!((rig.position(), rig.is_working(1)), (2, false));
+    rig.set_clock(2 * 3_600);
+    let before = rig.checkpoints.len();
+    rig.operator(Operator::Floor(Mode::Observation));
+    assert!(rig.checkpoints.len() > before, "what is old is forgotten with a checkpoint");
+    rig.advance(10_000);
+    let key = rig.sent[0].0.key;
+    assert!(
+        rig.records().any(|record| matches!(record, Record::Attempted { key: about, .. } if *about == key))
+    );
+    for checkpoint in 0..=rig.checkpoints.len() {
+        rig.kill(usize::MAX);
+        let from = checkpoint.checked_sub(1).map(|index| rig.checkpoints[index].clone());
+        rig.start_from(from.as_ref());
+        rig.run();
+        assert_eq!(rig.position(), 2, "checkpoint {checkpoint}");
+    }
 }
