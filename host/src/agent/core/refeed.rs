@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(super) struct Divergence {
     fed: Fed,
     found: String,
+    /// Whether the instance knows all that the one knew which did it.
+    exact: bool,
 }
 
 /// The records after a checkpoint, and how far they are folded.
@@ -370,7 +372,7 @@ impl Core {
                 Ok(_) => "now it wants something else".to_owned(),
                 Err(error) => format!("now {error}"),
             };
-            self.diverged = Some(Divergence { fed: fed.clone(), found });
+            self.diverged = Some(Divergence { fed: fed.clone(), found, exact: story.exact });
             self.strategy = Lifecycle::Starting { number: 0 };
             story.exact = false;
         }
@@ -379,14 +381,18 @@ impl Core {
 
     /// The strategy is not in the state in which it decided: it is stopped before it can decide again.
     pub(super) fn quarantine_diverged(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some(Divergence { fed, found }) = self.diverged.take() else { return };
+        let Some(Divergence { fed, found, exact }) = self.diverged.take() else { return };
+        let (code, why) = if exact {
+            ("replay_diverged", "it is not deterministic, or a limit was changed")
+        } else {
+            ("strategy_not_rebuilt", "it does not know all that it knew then")
+        };
         let text = format!(
             "the strategy was given call {} again after a restart and did not do what the journal says it did: \
-             {found}; it is not deterministic, or a limit was changed; released, it goes on from its last saved \
-             state without the calls since",
+             {found}; {why}; released, it goes on from its last saved state without the calls since",
             fed.call
         );
-        let failure = Failure::new(Class::Logic, "replay_diverged", Phase::NotSent, text);
+        let failure = Failure::new(Class::Logic, code, Phase::NotSent, text);
         self.give_up_start(now, failure, Some(fed), out);
     }
 
