@@ -91,7 +91,7 @@ fn oldest_verified(
 }
 
 /// Frees what no checkpoint needs any more.
-pub(super) struct Compactor {
+pub(in crate::agent) struct Compactor {
     journal: Arc<FileJournal>,
     /// Where agents hold the journal that do not run here. Nobody writes their checkpoints meanwhile.
     others: Option<u64>,

@@ -36,8 +36,12 @@ mod swaps;
 mod view;
 mod watcher;
 
+#[cfg(test)]
+pub(in crate::agent) use build::{Remembered, Stories, check_story, load_state};
 pub(crate) use build::{check_pin, settings as strategy_settings};
 pub use clock::SystemClock;
+#[cfg(test)]
+pub(in crate::agent) use compaction::Compactor;
 pub use compaction::{JournalHold, journal_holds};
 pub use components::ComponentStoreError;
 pub use control::{ControlError, HostControl, JournalView, Released};
@@ -48,5 +52,7 @@ pub use letter_orders::{LetterOrder, LetterOrderError, find_letter};
 pub use orders::{AtStart, StartOrder};
 pub use report::{AgentReport, Curve};
 pub use settings::SettingError;
+#[cfg(test)]
+pub(in crate::agent) use store::AgentStore;
 pub use swaps::{Rollback, SwapError, SwapOrder, SwapProgress, SwapView};
 pub use view::{AgentView, AlertView, ComponentView, OrderView, PositionView, StrategyView};

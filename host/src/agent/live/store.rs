@@ -7,8 +7,8 @@ use crate::agent::core::{Event, Letter, Snapshot};
 use crate::market::UnixNanos;
 use crate::orders::AgentName;
 use crate::resilience::{
-    CheckpointPoint, CheckpointStore, Class, Classified, DeadLetterStore, Failure, LetterAlert,
-    LetterAlertConfig, Phase,
+    CheckpointError, CheckpointPoint, CheckpointStore, Class, Classified, DeadLetterStore, Failure,
+    LetterAlert, LetterAlertConfig, Phase,
 };
 use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased, tick};
 use std::sync::Arc;
@@ -25,11 +25,28 @@ enum Work {
 }
 
 /// Where an agent's checkpoints go.
-pub(super) struct AgentStore {
+pub(in crate::agent) struct AgentStore {
     pub incarnation: u32,
     pub checkpoints: CheckpointStore,
     /// The first record of the journal that the agent needs while it has no checkpoint.
     pub first_seq: u64,
+}
+
+impl AgentStore {
+    /// Writes a checkpoint. `journal_seq` is the journal's number of the last record in it.
+    pub fn write(&mut self, snapshot: &Snapshot, journal_seq: u64) -> Result<(), Failure> {
+        let point = CheckpointPoint {
+            tick: snapshot.call,
+            journal_seq,
+            incarnation: self.incarnation,
+            plugin: *snapshot.plugin.as_bytes(),
+        };
+        let written = self.checkpoints.write(point, &snapshot.payload);
+        let failure = |error: CheckpointError| {
+            Failure::new(error.class(), error.code(), Phase::NotSent, error.to_string())
+        };
+        written.map(|_| ()).map_err(failure)
+    }
 }
 
 /// Hands work to the store's thread.
@@ -177,17 +194,7 @@ impl Worker {
     fn checkpoint(&mut self, agent: usize, snapshot: &Snapshot, journal_seq: u64) -> Result<(), Failure> {
         let missing =
             || Failure::new(Class::Logic, "no_such_agent", Phase::NotSent, format!("agent number {agent}"));
-        let store = self.agents.get_mut(agent).ok_or_else(missing)?;
-        let point = CheckpointPoint {
-            tick: snapshot.call,
-            journal_seq,
-            incarnation: store.incarnation,
-            plugin: *snapshot.plugin.as_bytes(),
-        };
-        match store.checkpoints.write(point, &snapshot.payload) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::new(error.class(), error.code(), Phase::NotSent, error.to_string())),
-        }
+        self.agents.get_mut(agent).ok_or_else(missing)?.write(snapshot, journal_seq)
     }
 
     /// Nothing waits for this, and nothing is lost when it fails.

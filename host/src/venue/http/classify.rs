@@ -126,6 +126,23 @@ fn answered(
     }
 }
 
+/// What is known of an order after this reply, or after one that broke off.
+#[cfg(test)]
+pub(crate) fn outcome_of(
+    status: Option<u16>,
+    body: Option<String>,
+    about: crate::orders::IntentKey,
+    instruments: &crate::market::Instruments,
+) -> Outcome {
+    use super::super::observation::{TransportError, TransportKind};
+    let broken = TransportError { kind: TransportKind::Incomplete, detail: "scripted".into() };
+    let observation = status.map_or(Observation::Lost(broken), |status| {
+        Observation::Answered(Answer { status, body: body.map(String::into_bytes) })
+    });
+    let profile = super::HttpVenueConfig::default().profile();
+    classify(Ask::Order, observation, &profile, |body| wire::order(body, about, instruments))
+}
+
 /// The body of a read that succeeded, or why there is none.
 pub(super) fn read_body(observation: Observation) -> Result<Vec<u8>, Failure> {
     match observation {

@@ -20,6 +20,8 @@ mod dialect;
 pub mod fuzzing;
 mod wire;
 
+#[cfg(test)]
+pub(crate) use classify::outcome_of;
 pub use client::{AccountState, HttpVenue};
 pub use config::{HttpCapability, HttpVenueConfig};
 pub use dialect::HttpDialect;

@@ -11,6 +11,9 @@ impl Rig {
     pub(super) fn heal(&mut self) {
         self.kill_at = None;
         self.disk_fails_at = None;
+        if let Some(storage) = &self.storage {
+            storage.heal();
+        }
         self.faults.clear();
         self.query_faults.clear();
         self.baseline_faults.clear();
@@ -22,6 +25,7 @@ impl Rig {
         self.checkpoint_fails = false;
         self.set_clock(0);
         self.ack();
+        self.step(Event::IndexHealth { healthy: true });
         self.run();
         let mut quiet = 0;
         for _ in 0..90 {

@@ -36,6 +36,7 @@ mod sandboxed;
 mod script;
 mod shrink;
 mod slots;
+mod storage;
 mod supervision;
 mod swaps;
 mod swarm;

@@ -4,6 +4,7 @@
 use super::answers::QueryFault;
 use super::doubts::Doubts;
 use super::script::{Scripted, Step};
+use super::storage::Storage;
 use super::venue::{Fault, Kind, SimVenue, TestDialect};
 use crate::agent::core::*;
 use crate::market::{
@@ -45,6 +46,8 @@ pub(super) struct Rig {
     /// Written, and not yet durable.
     pub(super) unsynced: Vec<Vec<u8>>,
     pub(super) checkpoints: Vec<Snapshot>,
+    /// Where journal and checkpoints really are, in some runs.
+    pub(super) storage: Option<Storage>,
     pub(super) checkpoint_fails: bool,
     /// Whether the test says when records become durable.
     pub(super) hold_acks: bool,
@@ -121,7 +124,7 @@ pub(super) enum Later {
 /// One line: when, whether it is an event, an effect, or one before which the core died, and the beginning of it.
 #[expect(clippy::print_stdout, reason = "somebody asked to see the run")]
 fn print_traced(at: MonoNanos, which: char, what: &impl std::fmt::Debug) {
-    let line: String = format!("{what:?}").chars().take(400).collect();
+    let line: String = format!("{what:?}").chars().take(1600).collect();
     println!("{:>12.6} {which} {line}", Duration::from_nanos(at.0).as_secs_f64());
 }
 
@@ -202,6 +205,7 @@ impl Rig {
             journal: Vec::new(),
             unsynced: Vec::new(),
             checkpoints: Vec::new(),
+            storage: None,
             checkpoint_fails: false,
             hold_acks: false,
             disk_fails_at: None,
@@ -262,6 +266,9 @@ impl Rig {
 
     /// Starts from the newest checkpoint and the journal.
     pub(super) fn start(&mut self) {
+        if self.storage.is_some() {
+            return self.start_stored();
+        }
         let checkpoint = self.checkpoints.last().cloned();
         self.start_from(checkpoint.as_ref());
     }
@@ -271,29 +278,44 @@ impl Rig {
         strategy: Scripted,
         checkpoint: Option<&Snapshot>,
     ) -> Result<Core, RecoverError> {
-        let state = checkpoint.map(|snapshot| State::decode(&self.config.name, &snapshot.payload).unwrap());
+        self.recover_from(strategy, self.state_in(checkpoint), &self.journal)
+    }
+
+    fn state_in(&self, checkpoint: Option<&Snapshot>) -> Option<State> {
+        checkpoint.map(|snapshot| State::decode(&self.config.name, &snapshot.payload).unwrap())
+    }
+
+    pub(super) fn recover_from(
+        &self,
+        strategy: Scripted,
+        state: Option<State>,
+        entries: &[Entry],
+    ) -> Result<Core, RecoverError> {
         let mut config = self.config.clone();
         let configured = CoreConfig::configuration(config.plugin, &config.settings);
         config.configured = Some(configured);
         // As a shell does it: what was swapped in runs on.
-        if let Some(last) = LastRun::of(state.as_ref(), &self.journal)
+        if let Some(last) = LastRun::of(state.as_ref(), entries)
             && last.goes_on(configured)
         {
             config.plugin = last.plugin;
             config.settings = last.settings.unwrap_or(config.settings);
         }
         let parts = self.parts(strategy, config.plugin);
-        Core::recover(config, parts, state, &self.journal, self.now)
+        Core::recover(config, parts, state, entries, self.now)
     }
 
     pub(super) fn start_from(&mut self, checkpoint: Option<&Snapshot>) {
-        assert!(self.core.is_none(), "the core still runs");
         self.gate = SharedGate::new(Gate::new(self.gate_config, 1));
+        let core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
+        self.start_core(core);
+    }
+
+    pub(super) fn start_core(&mut self, mut core: Core) {
+        assert!(self.core.is_none(), "the core still runs");
         if self.traces {
-            let from = checkpoint.map_or(0, |checkpoint| checkpoint.number);
-            print_traced(self.now.mono, '-', &("starts from record", from, self.journal.len()));
+            print_traced(self.now.mono, '-', &("starts after record", self.journal.len()));
         }
-        let mut core = self.try_recover(self.strategy.clone(), checkpoint).unwrap();
         self.stopped = false;
         let mut out = Vec::new();
         core.start(self.now, &mut out);
@@ -308,6 +330,9 @@ impl Rig {
         self.waiting.clear();
         self.later.retain(|(_, later)| matches!(later, Later::Arrive(_)));
         let mut unsynced = std::mem::take(&mut self.unsynced);
+        if let Some(storage) = &mut self.storage {
+            storage.die(std::mem::take(&mut unsynced), unsynced_kept);
+        }
         unsynced.truncate(unsynced_kept);
         self.journal.extend(unsynced.iter().map(|bytes| Entry::decode(0, bytes).unwrap()));
         self.kill_at = None;
@@ -330,8 +355,11 @@ impl Rig {
     pub(super) fn run(&mut self) {
         loop {
             while let Some(event) = self.events.pop_front() {
-                if let Event::Journaled(_) = event {
+                if let Event::Journaled(number) = event {
                     self.sync();
+                    if number > self.journal.len() as u64 {
+                        continue;
+                    }
                 }
                 self.step(event);
             }
@@ -351,8 +379,20 @@ impl Rig {
     }
 
     fn sync(&mut self) {
-        for bytes in std::mem::take(&mut self.unsynced) {
+        let (durable, failure) = match &mut self.storage {
+            Some(_) if self.disk_failed || self.unsynced.is_empty() => return,
+            Some(storage) => storage.write(&self.unsynced),
+            None => (self.unsynced.len(), None),
+        };
+        for bytes in self.unsynced.drain(..durable) {
             self.journal.push(Entry::decode(0, &bytes).unwrap());
+        }
+        if failure.is_some() {
+            self.fail_disk();
+            if durable > 0 {
+                // Those before it were answered before it.
+                self.events.push_front(Event::Journaled(self.journal.len() as u64));
+            }
         }
     }
 
@@ -406,12 +446,16 @@ impl Rig {
                 let is_fed = |entry: &Entry| matches!(entry.record, Record::Fed { .. });
                 let durable = snapshot.number <= self.journal.len() as u64 && after.into_iter().all(is_fed);
                 assert!(durable, "a checkpoint holds what is durable and no more");
-                let outcome = if self.checkpoint_fails {
-                    Err(Failure::new(Class::Resource, "disk_full", Phase::Done, "scripted"))
-                } else {
-                    self.checkpoints.push(snapshot);
-                    Ok(())
+                let outcome = match &mut self.storage {
+                    _ if self.checkpoint_fails => {
+                        Err(Failure::new(Class::Resource, "disk_full", Phase::Done, "scripted"))
+                    }
+                    Some(storage) => storage.checkpoint(&snapshot),
+                    None => Ok(()),
                 };
+                if outcome.is_ok() {
+                    self.checkpoints.push(snapshot);
+                }
                 self.events.push_back(Event::Checkpointed(outcome));
             }
             Effect::Letter(letter) => {

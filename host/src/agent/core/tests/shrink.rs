@@ -29,6 +29,8 @@ pub(super) enum Which {
     Keeping,
     Exchanging,
     Sandboxed,
+    Stored,
+    Moody,
 }
 
 /// A disturbance that can be left out.
@@ -47,10 +49,15 @@ pub(super) enum Quiet {
     BadSamples,
     Misbehaviour,
     Hours,
+    Replies,
+    Letters,
+    Power,
+    Operations,
+    Damage,
 }
 
 impl Quiet {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Deaths,
         Self::HeldAcks,
         Self::Checkpoints,
@@ -63,6 +70,11 @@ impl Quiet {
         Self::BadSamples,
         Self::Misbehaviour,
         Self::Hours,
+        Self::Replies,
+        Self::Letters,
+        Self::Power,
+        Self::Operations,
+        Self::Damage,
     ];
 }
 

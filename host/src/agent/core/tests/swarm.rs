@@ -6,6 +6,7 @@ use super::bars::check_bars;
 use super::keeper::Keeper;
 use super::script::Step;
 use super::shrink::{Cut, Quiet, Which};
+use super::storage::Storage;
 use super::venue::Kind;
 use super::weather::{Stream, Weather};
 use super::*;
@@ -54,7 +55,8 @@ fn run_cut(cut: &Cut) -> Vec<Entry> {
         Which::NoIds => run(cut, Kind::NoIds),
         Which::Keeping => run_keeping(cut),
         Which::Exchanging => run_exchanging(cut),
-        Which::Sandboxed => run_keeping(cut),
+        Which::Sandboxed | Which::Stored => run_keeping(cut),
+        Which::Moody => run_exchanging(cut),
     }
 }
 
@@ -76,15 +78,15 @@ fn dead_letters(rig: &Rig) -> Vec<crate::orders::IntentKey> {
 
 fn die_and_rise(rig: &mut Rig, weather: &mut Weather) {
     let kept = weather.below(Stream::Deaths, rig.unsynced.len() as u64 + 1) as usize;
+    fail_operations(rig, weather, 3);
     rig.kill(kept);
     rig.check_intents();
     // Any of the newest checkpoints may be the one that verifies, or none.
     let lost = weather.below(Stream::Disk, 4) as usize;
     let left = rig.checkpoints.len().saturating_sub(lost);
-    if weather.happens(Stream::Disk, 10) {
-        rig.checkpoints.clear();
-    } else {
-        rig.checkpoints.truncate(left);
+    let all = weather.happens(Stream::Disk, 10);
+    if rig.storage.is_none() {
+        rig.checkpoints.truncate(if all { 0 } else { left });
     }
     rig.hold_acks = false;
     if weather.happens(Stream::Deaths, 20) {
@@ -95,8 +97,21 @@ fn die_and_rise(rig: &mut Rig, weather: &mut Weather) {
         // Or the disk fails while it starts.
         fail_disk(rig, weather, 8);
     }
-    rig.start();
+    rig.rise(weather);
     rig.run();
+}
+
+/// One of the next operations of the disk fails, now and then, or all from then on.
+fn fail_operations(rig: &Rig, weather: &mut Weather, below: u64) {
+    let fails = weather.happens(Stream::Operations, weather.operations);
+    let (within, kind) = (weather.below(Stream::Operations, below), weather.below(Stream::Operations, 3));
+    let lasting = weather.below(Stream::Operations, 2) == 0;
+    if fails
+        && weather.lets(Quiet::Operations)
+        && let Some(storage) = &rig.storage
+    {
+        storage.fail_soon(within, kind, lasting);
+    }
 }
 
 /// The disk takes no more records after some effects to come.
@@ -117,6 +132,13 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
     }
     if weather.happens(Stream::Writes, weather.disk_fails) {
         fail_disk(rig, weather, 14);
+    }
+    fail_operations(rig, weather, 24);
+    if weather.happens(Stream::Letters, weather.index_fails) {
+        let healthy = weather.below(Stream::Letters, 2) == 0;
+        if weather.lets(Quiet::Letters) {
+            rig.step(Event::IndexHealth { healthy });
+        }
     }
     let turns = weather.happens(Stream::People, weather.observe);
     if turns && !weather.observes {
@@ -293,7 +315,19 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
             if weather.lets(Quiet::Misbehaviour) { Keeper::greedy } else { Keeper::fresh },
         ),
     ];
-    rig.config.plugin = weather.components[seed as usize % 3];
+    if cut.which == Which::Moody {
+        // Every so many instances of it decide otherwise than the others did.
+        let (made, every) = (std::cell::Cell::new(0), 2 + seed % 3);
+        let moody = move || {
+            made.set(made.get() + 1);
+            if made.get() % every == 0 { Keeper::moody() } else { Keeper::fresh() }
+        };
+        weather.components.push(rig.component("moody", moody));
+    }
+    rig.config.plugin = match cut.which {
+        Which::Moody => weather.components[3],
+        _ => weather.components[seed as usize % 3],
+    };
     rig.make = Some(Keeper::fresh);
     rig.start();
     rig.run();
@@ -315,10 +349,10 @@ fn run_exchanging(cut: &Cut) -> Vec<Entry> {
     rig.check_intents();
     rig.check_books();
     let diverged = |code: &String| code.starts_with("replay_");
-    assert!(!rig.alerts.iter().any(diverged), "{:?}", rig.alerts);
+    assert!(cut.which == Which::Moody || !rig.alerts.iter().any(diverged), "{:?}", rig.alerts);
     // A new instance is on its way when it failed just now.
     rig.advance(120_000);
-    if !rig.core().is_halted() {
+    if !rig.core().is_halted() && cut.which != Which::Moody {
         rig.check_refeeds();
     }
     rig.check_folds();
@@ -384,14 +418,21 @@ fn run(cut: &Cut, kind: Kind) -> Vec<Entry> {
 /// The same weather over a strategy that keeps state.
 fn run_keeping(cut: &Cut) -> Vec<Entry> {
     let (mut weather, seed) = (Weather::new(cut, Kind::Keys), cut.seed);
-    let sandboxed = cut.which == Which::Sandboxed;
-    let has_bars = !sandboxed && seed % 2 == 1;
+    let (sandboxed, stored) = (cut.which == Which::Sandboxed, cut.which == Which::Stored);
+    let has_bars = !sandboxed && !stored && seed % 2 == 1;
     let mut rig = if sandboxed {
         let mut rig = Rig::unstarted(Kind::Keys, |config, _| {
             config.record_inputs = true;
             (config.plugin, config.settings) = (sandboxed::digest(), sandboxed::settings());
         });
         rig.make = Some(sandboxed::instance);
+        rig.start();
+        rig.run();
+        rig
+    } else if stored {
+        let mut rig = Rig::unstarted(Kind::Keys, |config, _| config.record_inputs = true);
+        rig.make = Some(Keeper::fresh);
+        rig.storage = Some(Storage::new(1 + seed as u32 % 2, 1 + seed as u32 % 4));
         rig.start();
         rig.run();
         rig
@@ -417,6 +458,9 @@ fn run_keeping(cut: &Cut) -> Vec<Entry> {
         check_bars(&rig, &[1, 3]);
     }
     rig.check_folds();
+    if stored {
+        rig.check_stored();
+    }
     rig.journal
 }
 
@@ -434,6 +478,21 @@ fn whatever_fails_and_dies_a_component_in_the_sandbox_is_rebuilt_to_the_byte() {
 }
 
 #[test]
+fn whatever_its_disk_does_a_host_goes_on_from_what_it_was_promised() {
+    survives(Which::Stored, "whatever_its_disk_does_a_host_goes_on_from_what_it_was_promised");
+}
+
+#[test]
+fn whatever_fails_and_dies_a_strategy_that_contradicts_itself_is_not_followed() {
+    survives(Which::Moody, "whatever_fails_and_dies_a_strategy_that_contradicts_itself_is_not_followed");
+    // It does contradict itself.
+    let caught = |entry: &Entry| matches!(&entry.record, Record::Quarantined { failure, .. } if failure.code == "replay_diverged");
+    let journals = (0..40).map(|seed| run_cut(&Cut::whole(Which::Moody, seed)));
+    let count = journals.filter(|journal| journal.iter().any(caught)).count();
+    assert!(count >= 5, "only {count} of 40 seeds show it");
+}
+
+#[test]
 fn a_seed_always_writes_the_same_journal() {
     let all = [
         Which::Keys,
@@ -443,6 +502,8 @@ fn a_seed_always_writes_the_same_journal() {
         Which::Keeping,
         Which::Exchanging,
         Which::Sandboxed,
+        Which::Stored,
+        Which::Moody,
     ];
     for which in all {
         for seed in SEEDS..SEEDS + 5 {

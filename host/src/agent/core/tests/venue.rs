@@ -39,6 +39,11 @@ pub(super) enum Fault {
     Busy(&'static str),
     /// Executed; the answer takes this long.
     Slow(Duration),
+    /// This one of [`super::wire::GARBLED`] comes back, whether the request was executed or not.
+    Garbled {
+        reply: usize,
+        executed: bool,
+    },
 }
 
 /// The one format of this venue.

@@ -5,6 +5,7 @@ use super::delta::Reads;
 use super::script::trap_of;
 use super::shrink::{Cut, Quiet, Which};
 use super::venue::Kind;
+use super::wire::GARBLED;
 use super::*;
 use crate::orders::{AmendOrder, Digest};
 use crate::plugin::TrapKind;
@@ -28,10 +29,15 @@ pub(super) enum Stream {
     Samples,
     Plugin,
     Hours,
+    Replies,
+    Letters,
+    Stored,
+    Operations,
+    Damage,
 }
 
 impl Stream {
-    const COUNT: usize = 14;
+    const COUNT: usize = 19;
 }
 
 /// What one seed does, as rates in a hundred.
@@ -61,6 +67,14 @@ pub(super) struct Weather {
     pub(super) misbehave: u64,
     /// How often the clock on the wall jumps by an hour.
     pub(super) hours: u64,
+    /// How often something answers in the venue's place, or an answer arrives in part.
+    garbled: u64,
+    /// How often the index of dead letters cannot be written, and how soon it can again.
+    pub(super) index_fails: u64,
+    /// How often one operation of the disk fails, or all from then on.
+    pub(super) operations: u64,
+    /// How often something has changed files while the host was down.
+    pub(super) damage: u64,
     pub(super) poll: u64,
     /// How often the venue is lost and comes back.
     pub(super) reconnect: u64,
@@ -86,6 +100,8 @@ impl Weather {
         let mut rate = |most: u64| random.below(most + 1);
         let (disk_fails, bad_sample) = (sometimes(rate(28)), sometimes(rate(50)));
         let (misbehave, hours) = (sometimes(rate(35)), sometimes(rate(27)));
+        let (garbled, index_fails) = (sometimes(rate(60)), sometimes(rate(30)));
+        let (operations, damage) = (rate(40), rate(60));
         let observe = if seed % 3 == 1 { 25 } else { 0 };
         let reconnect = if seed % 2 == 1 { 30 } else { 0 };
         let mut weather = Self {
@@ -103,6 +119,10 @@ impl Weather {
             bad_sample,
             misbehave,
             hours,
+            garbled,
+            index_fails,
+            operations,
+            damage,
             poll,
             reconnect,
             observe,
@@ -163,8 +183,15 @@ impl Weather {
             Fault::Busy(["0", "3", "90"][self.below(Stream::Requests, 3) as usize]),
         ];
         let kind = self.below(Stream::Requests, kinds.len() as u64);
-        let occurs = self.happens(Stream::Requests, self.fault) && self.faults >> kind & 1 == 1;
-        if occurs { kinds[kind as usize].clone() } else { Fault::Delivered }
+        let (fails, occurs) = (self.happens(Stream::Requests, self.fault), self.faults >> kind & 1 == 1);
+        let garbled = self.happens(Stream::Replies, self.garbled);
+        let reply = self.below(Stream::Replies, GARBLED.len() as u64) as usize;
+        let executed = self.below(Stream::Replies, 2) == 0;
+        match fails {
+            true if occurs => kinds[kind as usize].clone(),
+            false if garbled && self.lets(Quiet::Replies) => Fault::Garbled { reply, executed },
+            _ => Fault::Delivered,
+        }
     }
 
     /// What becomes of an attempt of which nobody shall know what became of it.

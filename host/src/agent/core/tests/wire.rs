@@ -5,7 +5,53 @@ use super::venue::{Fault, Kind, failure};
 use crate::agent::core::*;
 use crate::orders::Action;
 use crate::resilience::Phase;
+use crate::venue::http;
 use crate::venue::{Outcome, Reply, Request, RequestKind, RetryAfterHeader};
+
+/// Replies that say nothing of an order, as a status, or none, and a body, or one that is too large. Whatever may say
+/// so may have let the request pass, except those that the venue's contract calls refusals.
+pub(super) const GARBLED: [(Option<u16>, Option<&str>); 20] = [
+    (None, None),
+    (Some(200), Some("")),
+    (Some(200), Some("<html>maintenance</html>")),
+    (Some(200), Some(r#"{"updates":[{"sequence":1,"client_id":"KEY","symbol":"X","change":{"type":"acc"#)),
+    (
+        Some(200),
+        Some(
+            r#"{"updates":[{"sequence":1,"client_id":"KEY","symbol":"X","change":{"type":"filled","quantity":"1","price":NaN,"leaves":"0","fee":"0","maker":false}}]}"#,
+        ),
+    ),
+    (
+        Some(200),
+        Some(
+            r#"{"updates":[{"sequence":1,"client_id":"KEY","symbol":"X","change":{"type":"filled","quantity":"1","price":"1e308","leaves":"0","fee":"0","maker":false}}]}"#,
+        ),
+    ),
+    (
+        Some(200),
+        Some(
+            r#"{"updates":[{"sequence":1,"client_id":"KEY","symbol":"X","change":{"type":"filled","quantity":"-1","price":"100","leaves":"0","fee":"0","maker":false}}]}"#,
+        ),
+    ),
+    (
+        Some(200),
+        Some(
+            r#"{"updates":[{"sequence":1,"client_id":"another","symbol":"X","change":{"type":"accepted"}}]}"#,
+        ),
+    ),
+    (Some(200), Some(r#"{"updates":[]}"#)),
+    (Some(200), None),
+    (Some(204), Some("")),
+    (Some(301), Some("")),
+    (Some(408), Some("")),
+    (Some(409), Some("")),
+    (Some(500), Some("")),
+    (Some(502), Some("<html>bad gateway</html>")),
+    (Some(504), Some("")),
+    (Some(400), Some("<html>")),
+    (Some(404), Some("")),
+    (Some(413), None),
+];
 
 impl Rig {
     pub(super) fn send(&mut self, request: Request, attempt: u32) {
@@ -51,6 +97,14 @@ impl Rig {
             Fault::Busy(value) => {
                 retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
                 Outcome::Ambiguous(Failure::new(Class::Api, "in_progress", Phase::MaybeSent, "scripted"))
+            }
+            Fault::Garbled { reply, executed } => {
+                let (status, body) = GARBLED[reply];
+                if executed && !matches!(status, Some(400 | 404 | 413)) {
+                    let _ = self.venue.receive(&request, false);
+                }
+                let body = body.map(|body| body.replace("KEY", &request.key.to_string()));
+                http::outcome_of(status, body, request.key, &self.config.instruments)
             }
             Fault::Slow(by) => {
                 wait = by;
