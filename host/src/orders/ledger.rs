@@ -12,6 +12,7 @@
 //! ```
 
 mod denial;
+mod error;
 mod letters;
 mod prune;
 mod refuted;
@@ -20,18 +21,18 @@ mod state;
 mod tests;
 mod tombstones;
 
+pub use error::LedgerError;
 pub use refuted::Refuted;
 pub use state::{FailedAttempt, Intent, IntentState, LetterMark};
 
 use super::record::{Action, Decision, ExpiredBecause, Origin, Record, Verdict};
 use super::{IntentKey, NewOrder, OrderId, OrderIntent};
 use crate::market::{InstrumentId, Lots, UnixNanos};
-use crate::resilience::{Class, Classified, Failure, Phase};
+use crate::resilience::{Class, Failure, Phase};
 use crate::venue::{Baseline, OrderChange, OrderUpdate, OtherOrder, Outcome, Request};
 use refuted::{fate, refuted};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use thiserror::Error;
 use tombstones::Tombstones;
 
 /// One order of the strategy, from the first intent to the tombstone.
@@ -74,48 +75,6 @@ pub struct Ledger {
     /// Closed orders that are not in `orders` any more.
     #[serde(default, skip_serializing_if = "Tombstones::is_empty")]
     tombstones: Tombstones,
-}
-
-/// A record that does not follow from the state: the journal and the state do not belong together.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum LedgerError {
-    /// No such intent.
-    #[error(
-        "the journal speaks of intent {0}, which was never decided; the journal is incomplete, verify it"
-    )]
-    UnknownIntent(IntentKey),
-    /// Not possible in this state.
-    #[error(
-        "intent {key} is {state} and cannot become {wanted}; stop the agent and reconcile with the venue"
-    )]
-    Transition {
-        /// Which intent.
-        key: IntentKey,
-        /// Where it stands.
-        state: &'static str,
-        /// What the record says.
-        wanted: &'static str,
-    },
-    /// The same slot decided twice with different content.
-    #[error("intent {0} was decided before with another content: the strategy is not deterministic")]
-    SlotReused(IntentKey),
-}
-
-impl Classified for LedgerError {
-    fn class(&self) -> Class {
-        match self {
-            Self::SlotReused(_) => Class::Logic,
-            Self::UnknownIntent(_) | Self::Transition { .. } => Class::State,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownIntent(_) => "ledger_unknown_intent",
-            Self::Transition { .. } => "ledger_transition",
-            Self::SlotReused(_) => "slot_reused",
-        }
-    }
 }
 
 /// A change of an order that was applied for the first time.

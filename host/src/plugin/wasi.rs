@@ -9,6 +9,9 @@
 //! that keeps a component from holding up the agent's thread inside the host, where no deadline reaches it,
 //! and keeps the engine out of any asynchronous runtime.
 
+mod network;
+mod stream;
+
 use super::store::StoreData;
 use super::text::printable;
 use super::trap::LimitHit;
@@ -30,8 +33,7 @@ use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::bindings::sync::sockets::{tcp, udp, udp_create_socket};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, DynPollable, Pollable, SocketError, SocketResult, StreamError,
-    StreamResult, pipe, subscribe,
+    DynInputStream, DynOutputStream, DynPollable, Pollable, StreamError, StreamResult, pipe, subscribe,
 };
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -518,191 +520,5 @@ impl poll::HostPollable for StoreData {
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
         poll::HostPollable::drop(&mut self.wasi_call()?.table, pollable)
-    }
-}
-
-impl streams::Host for StoreData {
-    fn convert_stream_error(&mut self, error: StreamError) -> Result<streams::StreamError> {
-        streams::Host::convert_stream_error(&mut self.wasi().table, error)
-    }
-}
-
-impl streams::HostInputStream for StoreData {
-    fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        at_once(self.input(&stream)?.blocking_read(len)).map(|bytes| bytes.to_vec())
-    }
-
-    fn blocking_read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
-        streams::HostInputStream::read(self, stream, len)
-    }
-
-    fn skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        at_once(self.input(&stream)?.blocking_skip(len)).map(|skipped| skipped as u64)
-    }
-
-    fn blocking_skip(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
-        streams::HostInputStream::skip(self, stream, len)
-    }
-
-    fn subscribe(&mut self, stream: Resource<DynInputStream>) -> Result<Resource<DynPollable>> {
-        let wasi = self.wasi_call()?;
-        wasi.table.get(&stream)?;
-        wasi.ready()
-    }
-
-    fn drop(&mut self, stream: Resource<DynInputStream>) -> Result<()> {
-        self.wasi_call()?.table.delete(stream)?;
-        Ok(())
-    }
-}
-
-impl streams::HostOutputStream for StoreData {
-    fn check_write(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<u64> {
-        self.wasi_call().map_err(StreamError::Trap)?.table.get(&stream)?;
-        Ok(WRITE_BYTES_MAX as u64)
-    }
-
-    fn write(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        self.write_output(&stream, &bytes)
-    }
-
-    fn blocking_write_and_flush(
-        &mut self,
-        stream: Resource<DynOutputStream>,
-        bytes: Vec<u8>,
-    ) -> StreamResult<()> {
-        self.write_output(&stream, &bytes)
-    }
-
-    fn write_zeroes(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
-        self.write_zeroes_to(&stream, len)
-    }
-
-    fn blocking_write_zeroes_and_flush(
-        &mut self,
-        stream: Resource<DynOutputStream>,
-        len: u64,
-    ) -> StreamResult<()> {
-        self.write_zeroes_to(&stream, len)
-    }
-
-    fn flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
-        self.wasi_call().map_err(StreamError::Trap)?.table.get(&stream)?;
-        Ok(())
-    }
-
-    fn blocking_flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
-        streams::HostOutputStream::flush(self, stream)
-    }
-
-    /// From a file straight to the log is a use that nobody has.
-    fn splice(
-        &mut self,
-        _: Resource<DynOutputStream>,
-        from: Resource<DynInputStream>,
-        _: u64,
-    ) -> StreamResult<u64> {
-        self.input(&from)?;
-        Err(StreamError::Closed)
-    }
-
-    fn blocking_splice(
-        &mut self,
-        to: Resource<DynOutputStream>,
-        from: Resource<DynInputStream>,
-        len: u64,
-    ) -> StreamResult<u64> {
-        streams::HostOutputStream::splice(self, to, from, len)
-    }
-
-    fn subscribe(&mut self, stream: Resource<DynOutputStream>) -> Result<Resource<DynPollable>> {
-        let wasi = self.wasi_call()?;
-        wasi.table.get(&stream)?;
-        wasi.ready()
-    }
-
-    fn drop(&mut self, stream: Resource<DynOutputStream>) -> Result<()> {
-        let wasi = self.wasi_call()?;
-        wasi.outputs.remove(&stream.rep());
-        wasi.table.delete(stream)?;
-        Ok(())
-    }
-}
-
-/// No host is looked up and no socket is made: whoever asks is told that access is denied.
-fn denied<T>(called: Result<&mut Services>) -> SocketResult<T> {
-    called.map_err(SocketError::trap)?;
-    Err(sockets::network::ErrorCode::AccessDenied.into())
-}
-
-impl sockets::network::Host for StoreData {
-    fn convert_error_code(&mut self, error: SocketError) -> Result<sockets::network::ErrorCode> {
-        error.downcast()
-    }
-
-    fn network_error_code(
-        &mut self,
-        error: Resource<streams::Error>,
-    ) -> Result<Option<sockets::network::ErrorCode>> {
-        self.call()?;
-        sockets::network::Host::network_error_code(&mut self.sockets(), error)
-    }
-}
-
-impl sockets::network::HostNetwork for StoreData {
-    fn drop(&mut self, network: Resource<sockets::network::Network>) -> Result<()> {
-        self.wasi_call()?.table.delete(network)?;
-        Ok(())
-    }
-}
-
-impl sockets::tcp_create_socket::Host for StoreData {
-    fn create_tcp_socket(
-        &mut self,
-        _: sockets::network::IpAddressFamily,
-    ) -> SocketResult<Resource<sockets::tcp::TcpSocket>> {
-        denied(self.call())
-    }
-}
-
-impl udp_create_socket::Host for StoreData {
-    fn create_udp_socket(
-        &mut self,
-        _: sockets::network::IpAddressFamily,
-    ) -> SocketResult<Resource<sockets::udp::UdpSocket>> {
-        denied(self.call())
-    }
-}
-
-impl sockets::ip_name_lookup::Host for StoreData {
-    fn resolve_addresses(
-        &mut self,
-        _: Resource<sockets::network::Network>,
-        _: String,
-    ) -> SocketResult<Resource<sockets::ip_name_lookup::ResolveAddressStream>> {
-        denied(self.call())
-    }
-}
-
-impl sockets::ip_name_lookup::HostResolveAddressStream for StoreData {
-    fn resolve_next_address(
-        &mut self,
-        _: Resource<sockets::ip_name_lookup::ResolveAddressStream>,
-    ) -> SocketResult<Option<sockets::network::IpAddress>> {
-        denied(self.call())
-    }
-
-    fn subscribe(
-        &mut self,
-        _: Resource<sockets::ip_name_lookup::ResolveAddressStream>,
-    ) -> Result<Resource<DynPollable>> {
-        self.wasi_call()?.ready()
-    }
-
-    fn drop(&mut self, stream: Resource<sockets::ip_name_lookup::ResolveAddressStream>) -> Result<()> {
-        self.wasi_call()?.table.delete(stream)?;
-        Ok(())
     }
 }
