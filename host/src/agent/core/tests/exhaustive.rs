@@ -1,6 +1,7 @@
 //! Three ticks of two intents each, and a death before every single effect, and before every pair of effects.
 
 use super::keeper::Keeper;
+use super::storage::Storage;
 use super::venue::Kind;
 use super::*;
 
@@ -167,5 +168,44 @@ fn whenever_the_host_dies_the_strategy_is_rebuilt_to_the_byte() {
             kill_at += 1;
         }
         assert!(kill_at > 30, "only {kill_at} effects");
+    }
+}
+
+/// A run over journal and checkpoints in which one operation of the disk fails, or all from then on. Where that ends the
+/// host, the power goes with it. Returns whether the disk did not come to that operation.
+fn survives_operation(operation: u64, kind: u64, lasting: bool) -> bool {
+    let mut rig = Rig::unstarted(Kind::Keys, |_, _| {});
+    let storage = Storage::new(1, 2);
+    storage.fail_soon(operation, kind, lasting);
+    rig.storage = Some(storage);
+    rig.start_on_a_failing_disk();
+    rig.run();
+    for call in 0..3 {
+        rig.want(intents(call));
+        rig.advance(3_000);
+        if rig.stopped {
+            rig.kill(usize::MAX);
+            rig.storage.as_ref().unwrap().lose_all();
+            rig.start();
+            rig.run();
+        }
+    }
+    let is_past = rig.storage.as_ref().unwrap().operations() <= operation;
+    rig.heal();
+    rig.check_intents();
+    rig.check_books();
+    rig.check_folds();
+    rig.check_stored();
+    is_past
+}
+
+#[test]
+fn whichever_operation_of_the_disk_fails_nothing_is_lost_and_nothing_done_twice() {
+    for kind in 0..3 {
+        for lasting in [false, true] {
+            let fails = |operation: &u64| !survives_operation(*operation, kind, lasting);
+            let operations = (0..).take_while(fails).count();
+            assert!(operations > 60, "only {operations} operations");
+        }
     }
 }

@@ -32,6 +32,7 @@ mod replays;
 mod retries;
 mod rig;
 mod runaway;
+mod samples;
 mod sandboxed;
 mod script;
 mod shrink;

@@ -3,13 +3,12 @@
 
 use super::answers::QueryFault;
 use super::doubts::Doubts;
-use super::script::{Scripted, Step};
+use super::script::Scripted;
 use super::storage::Storage;
 use super::venue::{Fault, Kind, SimVenue, TestDialect};
+use super::wire::VenueClock;
 use crate::agent::core::*;
-use crate::market::{
-    CheckConfig, Excerpt, FaultKind, Field, Instrument, InstrumentKind, Instruments, Lots, Marks, PriceTicks,
-};
+use crate::market::{CheckConfig, Instrument, InstrumentKind, Instruments, Lots};
 use crate::orders::{Digest, IntentState, RiskLimits, StrategyEvent, Verdict};
 use crate::plugin::Strategy;
 use crate::resilience::{
@@ -22,7 +21,7 @@ use std::num::NonZeroU32;
 /// The number of a sample that no strategy may be shown.
 pub(super) const UNTRUE: u64 = u64::MAX;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 /// Wall time at the start of a test.
 const EPOCH: u64 = 1_700_000_000_000 * MS;
 
@@ -60,6 +59,10 @@ pub(super) struct Rig {
     pub(super) later: Vec<(MonoNanos, Later)>,
     /// One per attempt; `Delivered` when there are none left.
     pub(super) faults: VecDeque<Fault>,
+    /// One per attempt: how the venue says when it wants to be asked again.
+    pub(super) clocks: VecDeque<VenueClock>,
+    /// When each intent that the venue does not want to hear of now may be sent again.
+    pub(super) asked: BTreeMap<IntentKey, MonoNanos>,
     /// One per question; an answer comes at once when there are none left.
     pub(super) query_faults: VecDeque<QueryFault>,
     /// One per read of the account before an attempt, likewise.
@@ -92,7 +95,7 @@ pub(super) struct Rig {
     /// News of swaps.
     pub(super) swaps: Vec<SwapNews>,
     /// Samples that the shell keeps while a switch is being written.
-    waiting: VecDeque<Tick>,
+    pub(super) waiting: VecDeque<Tick>,
     /// Why no new instance can be made, one per question.
     pub(super) instance_faults: VecDeque<Failure>,
     /// Whether the test answers the question for a new instance.
@@ -109,7 +112,7 @@ pub(super) struct Rig {
     pub(super) effects: u64,
     /// The effect before which the core dies.
     pub(super) kill_at: Option<u64>,
-    seq: u64,
+    pub(super) seq: u64,
     /// The mode as it was before the step whose effects are performed.
     pub(super) mode: Mode,
     /// Whether every event and every effect is printed, as `RINGFENCE_TRACE` in the environment asks for.
@@ -213,6 +216,8 @@ impl Rig {
             events: VecDeque::new(),
             later: Vec::new(),
             faults: VecDeque::new(),
+            clocks: VecDeque::new(),
+            asked: BTreeMap::new(),
             query_faults: VecDeque::new(),
             baseline_faults: VecDeque::new(),
             baselines: Vec::new(),
@@ -326,6 +331,8 @@ impl Rig {
     /// The process dies: what was not durable is on the disk up to some record, or not at all.
     pub(super) fn kill(&mut self, unsynced_kept: usize) {
         self.core = None;
+        // The host does not remember what it was asked for.
+        self.asked.clear();
         self.events.clear();
         self.waiting.clear();
         self.later.retain(|(_, later)| matches!(later, Later::Arrive(_)));
@@ -499,7 +506,7 @@ impl Rig {
         self.run();
     }
 
-    fn go_to(&mut self, mono: MonoNanos) {
+    pub(super) fn go_to(&mut self, mono: MonoNanos) {
         let wall = UnixNanos(self.venue_time(mono).0.saturating_add_signed(self.ahead_ns));
         self.now = Now { mono, wall };
         self.latest_wall = self.latest_wall.max(wall);
@@ -537,68 +544,6 @@ impl Rig {
     /// Time passes and nobody notices.
     pub(super) fn jump(&mut self, mono: MonoNanos) {
         self.go_to(mono);
-    }
-
-    /// One tick at the venue's price, a millisecond later.
-    pub(super) fn tick(&mut self) {
-        self.go_to(MonoNanos(self.now.mono.0 + MS));
-        self.seq += 1;
-        let tick = Tick {
-            instrument: super::X,
-            seq: self.seq,
-            event_time: self.venue_time(self.now.mono),
-            last_price: PriceTicks(self.venue.price),
-            volume: Lots(1),
-            marks: Marks::TRADE,
-            ..Tick::default()
-        };
-        if self.core.is_some() {
-            self.waiting.push_back(tick);
-        }
-        self.run();
-    }
-
-    /// A sample that cannot be true. No strategy is shown one; both kinds of strategy here look.
-    pub(super) fn sample_badly(&mut self, kind: u64) {
-        let hour_ns = 3_600_000 * MS;
-        let good = Tick {
-            instrument: super::X,
-            seq: UNTRUE,
-            event_time: self.now.wall,
-            last_price: PriceTicks(self.venue.price),
-            volume: Lots(1),
-            marks: Marks::TRADE,
-            ..Tick::default()
-        };
-        let bad = match kind {
-            0 => Err(FaultKind::NotANumber { field: Field::Price, found: Excerpt::new(b"NaN") }.into()),
-            1 => Ok(Tick { last_price: PriceTicks(0), ..good }),
-            2 => Ok(Tick { last_price: PriceTicks(-self.venue.price), ..good }),
-            3 => Ok(Tick { last_price: PriceTicks(i64::MAX), ..good }),
-            4 => Ok(Tick { event_time: UnixNanos(self.now.wall.0 - hour_ns), ..good }),
-            5 => Ok(Tick { event_time: UnixNanos(self.now.wall.0 + hour_ns), ..good }),
-            6 => Ok(Tick { bid_price: PriceTicks(9), ask_price: PriceTicks(8), ..good }),
-            _ => Ok(Tick { instrument: InstrumentId(7), ..good }),
-        };
-        let Some(before) =
-            self.core.as_ref().filter(|_| !self.stopped).map(|core| core.stats().samples_dropped)
-        else {
-            return;
-        };
-        self.step(Event::Sample(bad));
-        let dropped = self.core.as_ref().map(|core| core.stats().samples_dropped);
-        assert!(dropped.is_none_or(|dropped| dropped == before + 1), "a bad sample was taken for a good one");
-        self.run();
-    }
-
-    /// One tick on which the strategy does this.
-    pub(super) fn tick_with(&mut self, step: Step) {
-        self.strategy.script().ticks.push_back(step);
-        self.tick();
-    }
-
-    pub(super) fn want(&mut self, intents: Vec<OrderIntent>) {
-        self.tick_with(Step::Want(intents));
     }
 
     pub(super) fn operator(&mut self, order: Operator) {

@@ -54,10 +54,11 @@ pub(super) enum Quiet {
     Power,
     Operations,
     Damage,
+    Headers,
 }
 
 impl Quiet {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Deaths,
         Self::HeldAcks,
         Self::Checkpoints,
@@ -75,6 +76,7 @@ impl Quiet {
         Self::Power,
         Self::Operations,
         Self::Damage,
+        Self::Headers,
     ];
 }
 

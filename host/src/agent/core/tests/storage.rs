@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::orders::Entry;
 use crate::orders::journal::{FileJournal, Journal, JournalError, JournalSummary, NewRecord};
 use crate::resilience::{
-    Classified, Disk, Fault, FaultDisk, FaultKind, Gate, MemoryDisk, SharedGate, checkpoint,
+    Classified, DirLock, Disk, Fault, FaultDisk, FaultKind, Gate, MemoryDisk, SharedGate, checkpoint,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -72,6 +72,8 @@ pub(super) struct Storage {
 }
 
 struct Open {
+    /// Held before anything is touched, as a host does.
+    _lock: DirLock,
     journal: Arc<FileJournal>,
     /// Does what the journal's thread does.
     write: Box<dyn FnMut()>,
@@ -113,6 +115,7 @@ impl Storage {
     /// Opens everything as a host does at its start.
     fn open(&mut self) -> Result<Found, StartError> {
         self.open = None;
+        let lock = DirLock::acquire(&self.config.data_dir)?;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let agent = &self.config.agent[0];
         let (remembered, mut store) = load_state(&self.config, agent, Arc::clone(&disk))?;
@@ -132,7 +135,8 @@ impl Storage {
         check_story(agent, &remembered[0], &story, &summary)?;
         let journal = Arc::new(journal);
         let compactor = Compactor::new(Arc::clone(&journal), &[]);
-        self.open = Some(Open { journal, write: Box::new(write), store: vec![store], compactor });
+        self.open =
+            Some(Open { _lock: lock, journal, write: Box::new(write), store: vec![store], compactor });
         let [Remembered { state, .. }] = remembered;
         Ok(Found { state: state.map(|(state, _)| state), entries: story.entries, summary, records })
     }
@@ -182,6 +186,14 @@ impl Storage {
         self.disk.set_fault(None);
     }
 
+    /// Somebody starts another host on the same state.
+    pub(super) fn check_alone(&self) {
+        if self.open.is_some() {
+            let second = DirLock::acquire(&self.config.data_dir).map(|_| ());
+            assert_eq!(second.map_err(|error| error.code()), Err("directory_in_use"));
+        }
+    }
+
     pub(super) fn heal(&self) {
         self.disk.set_fault(None);
     }
@@ -190,6 +202,15 @@ impl Storage {
     pub(super) fn fail_soon(&self, within: u64, kind: u64, lasting: bool) {
         let kind = [FaultKind::Io, FaultKind::Full, FaultKind::ShortWrite][kind as usize];
         self.disk.set_fault(Some(Fault { operation: self.disk.operations() + within, kind, lasting }));
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.disk.operations()
+    }
+
+    /// The power goes, and with it all that was not synced.
+    pub(super) fn lose_all(&self) {
+        self.memory.lose_all();
     }
 
     /// Files of the journal, or checkpoints, oldest first.
@@ -342,6 +363,21 @@ impl Rig {
         let Some(mut storage) = self.storage.take() else { return self.start() };
         let found = storage.rise(weather);
         self.storage = Some(storage);
+        self.start_found(found);
+    }
+
+    /// Starts on a disk that may fail meanwhile. Then the power goes, too, and the host starts once the disk is well.
+    pub(super) fn start_on_a_failing_disk(&mut self) {
+        let storage = self.storage.as_mut().expect("it has one");
+        let found = match storage.open() {
+            Ok(found) => found,
+            Err(error) => {
+                assert_eq!(error.class(), Class::Resource, "{error}");
+                storage.heal();
+                storage.lose_all();
+                storage.reopen()
+            }
+        };
         self.start_found(found);
     }
 

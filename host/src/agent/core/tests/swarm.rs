@@ -125,6 +125,7 @@ fn fail_disk(rig: &mut Rig, weather: &mut Weather, below: u64) {
 fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
     weather.begin(number);
     rig.faults = (0..8).map(|_| weather.fault()).collect();
+    rig.clocks = (0..8).map(|_| weather.clock()).collect();
     if weather.happens(Stream::Deaths, weather.kill) {
         // Most deaths fall on the effects around a send.
         let after = 1 + weather.below(Stream::Deaths, 14);
@@ -229,6 +230,9 @@ fn turn(rig: &mut Rig, weather: &mut Weather, number: u64) {
         rig.hold_acks = false;
         rig.ack();
         rig.run();
+    }
+    if let Some(storage) = &rig.storage {
+        storage.check_alone();
     }
     while rig.core.is_none() || rig.stopped {
         die_and_rise(rig, weather);

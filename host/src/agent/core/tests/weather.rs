@@ -5,7 +5,7 @@ use super::delta::Reads;
 use super::script::trap_of;
 use super::shrink::{Cut, Quiet, Which};
 use super::venue::Kind;
-use super::wire::GARBLED;
+use super::wire::{GARBLED, VenueClock};
 use super::*;
 use crate::orders::{AmendOrder, Digest};
 use crate::plugin::TrapKind;
@@ -34,10 +34,11 @@ pub(super) enum Stream {
     Stored,
     Operations,
     Damage,
+    Headers,
 }
 
 impl Stream {
-    const COUNT: usize = 19;
+    const COUNT: usize = 20;
 }
 
 /// What one seed does, as rates in a hundred.
@@ -191,6 +192,18 @@ impl Weather {
             true if occurs => kinds[kind as usize].clone(),
             false if garbled && self.lets(Quiet::Replies) => Fault::Garbled { reply, executed },
             _ => Fault::Delivered,
+        }
+    }
+
+    /// How the venue says when it wants to be asked again.
+    pub(super) fn clock(&mut self) -> VenueClock {
+        let drawn = self.below(Stream::Headers, 6);
+        match drawn {
+            _ if !self.lets(Quiet::Headers) => VenueClock::Unseen,
+            0 => VenueClock::Junk,
+            1 => VenueClock::Behind,
+            2 => VenueClock::Ahead,
+            _ => VenueClock::Unseen,
         }
     }
 

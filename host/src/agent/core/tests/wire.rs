@@ -8,6 +8,20 @@ use crate::resilience::Phase;
 use crate::venue::http;
 use crate::venue::{Outcome, Reply, Request, RequestKind, RetryAfterHeader};
 
+/// How the venue says when it wants to be asked again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum VenueClock {
+    /// In seconds.
+    #[default]
+    Unseen,
+    /// Not at all: in words that mean nothing.
+    Junk,
+    /// As a date, by a clock that is an hour behind, and says so.
+    Behind,
+    /// The same, an hour ahead.
+    Ahead,
+}
+
 /// Replies that say nothing of an order, as a status, or none, and a body, or one that is too large. Whatever may say
 /// so may have let the request pass, except those that the venue's contract calls refusals.
 pub(super) const GARBLED: [(Option<u16>, Option<&str>); 20] = [
@@ -65,9 +79,16 @@ impl Rig {
         assert!(durable, "attempt {attempt} was sent before it was durable");
         self.check_permitted(&request);
         self.check_proven(&request);
+        let asked = self.asked.remove(&request.key);
+        assert!(
+            asked.is_none_or(|until| until <= self.now.mono),
+            "{} was sent before {asked:?}",
+            request.key
+        );
         self.sent.push((request.clone(), attempt, self.now.mono));
         let ambiguous = |code: &str| Outcome::Ambiguous(failure(code, Phase::MaybeSent));
         let (mut wait, mut retry_after) = (Duration::ZERO, None);
+        let clock = self.clocks.pop_front().unwrap_or_default();
         let outcome = match self.faults.pop_front().unwrap_or(Fault::Delivered) {
             Fault::Delivered => self.venue.receive(&request, false),
             Fault::NotSent => Outcome::NotSent(failure("connect", Phase::NotSent)),
@@ -91,11 +112,11 @@ impl Rig {
             Fault::TurnedAway => Outcome::Refused(failure("http_404", Phase::MaybeSent)),
             Fault::Unauthorized => Outcome::Refused(failure("unauthorized", Phase::Done)),
             Fault::Throttled(value) => {
-                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                retry_after = Some(self.ask_for_rest(request.key, value, clock));
                 Outcome::NotSent(Failure::new(Class::Api, "http_429", Phase::NotSent, "scripted"))
             }
             Fault::Busy(value) => {
-                retry_after = Some(RetryAfterHeader { value: value.into(), date: None });
+                retry_after = Some(self.ask_for_rest(request.key, value, clock));
                 Outcome::Ambiguous(Failure::new(Class::Api, "in_progress", Phase::MaybeSent, "scripted"))
             }
             Fault::Garbled { reply, executed } => {
@@ -118,6 +139,23 @@ impl Rig {
         } else {
             self.later.push((self.now.mono.after(wait), Later::Tell(event)));
         }
+    }
+
+    /// The header with which the venue asks to be left alone, by its own clock. I11: it is, for as long as that says.
+    fn ask_for_rest(&mut self, key: IntentKey, value: &str, clock: VenueClock) -> RetryAfterHeader {
+        let plain = RetryAfterHeader { value: value.into(), date: None };
+        let Ok(seconds) = value.parse::<u64>() else { return plain };
+        let ahead_s = match clock {
+            VenueClock::Junk => return RetryAfterHeader { value: format!("-{value}"), date: None },
+            VenueClock::Unseen => None,
+            VenueClock::Behind => Some(-3_600),
+            VenueClock::Ahead => Some(3_600),
+        };
+        self.asked.insert(key, self.now.mono.after(Duration::from_secs(seconds)));
+        let Some(ahead_s) = ahead_s else { return plain };
+        let now_s = (self.venue_time(self.now.mono).0 / 1_000_000_000).saturating_add_signed(ahead_s);
+        let date = |s: u64| httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(s));
+        RetryAfterHeader { value: date(now_s + seconds), date: Some(date(now_s)) }
     }
 
     /// I1 at a venue that remembers no keys: nothing is sent while an earlier attempt may have been executed,
