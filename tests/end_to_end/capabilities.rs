@@ -36,7 +36,7 @@ fn plan(keys: PaperKeys, venue: &'static str) -> Plan<'static> {
 }
 
 fn nothing_is_lost_or_doubled(keys: PaperKeys, venue: &'static str) {
-    let rig = Rig::new(Plan { ticks: 300, chaos: rough(), ..plan(keys, venue) });
+    let rig = Rig::new(Plan { ticks: 1_200, chaos: rough(), ..plan(keys, venue) });
     let mut executions = 0;
     for step in [3, 6, 4] {
         executions += step;

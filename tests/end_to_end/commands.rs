@@ -145,7 +145,8 @@ fn prices_polled_from_a_venue_drive_an_agent_until_it_is_told_to_end() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let output = host.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(facts(&output)["events"].as_u64().unwrap() > 10);
+    // As many prices as trades at the least, however seldom the host came to ask.
+    assert!(facts(&output)["events"].as_u64().unwrap() >= 3);
     rig.assert_nothing_twice();
     let truth = rig.truth();
     assert!(

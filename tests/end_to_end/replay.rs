@@ -71,6 +71,7 @@ fn a_recording_goes_on_over_a_swap_a_death_and_a_restart() {
     running.kill();
     let killed = facts(&replay(&running.rig, &[]));
     assert_eq!(killed["identical"], true, "{killed}");
+    let unwritten = journaled(&running.rig, u64::MAX).0.saturating_sub(killed["calls"].as_u64().unwrap());
     running.start_again("");
     running.feed(30);
     running.settle();
@@ -80,8 +81,13 @@ fn a_recording_goes_on_over_a_swap_a_death_and_a_restart() {
     let components = [digest(&component("ema-cross")), digest(&other)];
     assert_eq!(found["components"], serde_json::json!(components));
     assert!(found["files"].as_u64().unwrap() >= 2 && found["calls"].as_u64() > killed["calls"].as_u64());
-    // What a death left unwritten is fed again by the journal and recorded then: nothing is missing.
-    assert_eq!(found["calls"].as_u64().unwrap(), journaled(&running.rig, u64::MAX).0);
+    // Nothing waits for a recording: what a death left unwritten is missing when a checkpoint has it already, and is fed
+    // again by the journal and recorded then when none has.
+    let missing = journaled(&running.rig, u64::MAX).0.checked_sub(found["calls"].as_u64().unwrap());
+    assert!(
+        missing.is_some_and(|missing| missing <= unwritten),
+        "{missing:?} calls of {unwritten} are missing"
+    );
     assert!(QUIET.contains("probation_ticks = 0"));
 }
 
