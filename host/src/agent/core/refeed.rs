@@ -385,7 +385,10 @@ impl Core {
         let (code, why) = if exact {
             ("replay_diverged", "it is not deterministic, or a limit was changed")
         } else {
-            ("strategy_not_rebuilt", "it does not know all that it knew then")
+            (
+                "strategy_not_rebuilt",
+                "another component answered it then, or one that knew more of what came before",
+            )
         };
         let text = format!(
             "the strategy was given call {} again after a restart and did not do what the journal says it did: \

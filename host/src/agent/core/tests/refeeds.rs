@@ -264,6 +264,24 @@ fn a_strategy_that_does_not_do_again_what_it_did_is_quarantined_and_nothing_is_s
 }
 
 #[test]
+fn another_component_that_fails_in_what_there_was_is_quarantined_and_not_called_undeterministic() {
+    let mut rig = Rig::keeping(Keeper::fresh);
+    for _ in 0..40 {
+        rig.tick();
+    }
+    rig.settle();
+    rig.kill(usize::MAX);
+    rig.checkpoints.clear();
+    rig.make = Some(|| Keeper::brittle(20));
+    rig.config.plugin = crate::orders::Digest::of(b"another");
+    rig.start();
+    rig.run();
+    assert!(rig.core().is_halted());
+    let told = |code: &str| rig.alerts.iter().any(|alert| alert == code);
+    assert!(told("strategy_not_rebuilt") && !told("replay_diverged"), "{:?}", rig.alerts);
+}
+
+#[test]
 fn another_component_is_fed_what_there_was_and_not_held_to_it() {
     let mut rig = Rig::keeping(Keeper::fresh);
     for _ in 0..40 {
